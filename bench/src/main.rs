@@ -1,0 +1,2 @@
+//! Measures Mainstay beside its peers.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The coordinator's side: where masters come from. Knows nothing of client sockets.
