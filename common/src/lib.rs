@@ -1,3 +1,20 @@
 //! The words and tools that the balancer (`lb`) and the coordinator (`bootstrap`) share.
 //!
-//! Neither of the two knows the other; what passes between them is defined here.
+//! Neither of the two knows the other; what passes between them is defined here. In reading order:
+//! the nouns ([`member`]), what the operator set ([`config`]), how work is started and stopped
+//! ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`metric_names`],
+//! [`duration`]).
+
+pub mod member;
+
+pub mod config;
+
+pub mod drain;
+pub mod tasks;
+
+pub mod duration;
+pub mod metric_names;
+pub mod status;
+
+pub use member::{Member, Membership, MembershipFeed, Source};
+pub use tasks::Tasks;

@@ -1,0 +1,245 @@
+//! Every configuration key, declared once: the file's parser, `mainstay check`, the hints for
+//! misspelt keys and `docs/config.md` are all made from this table.
+//!
+//! To add a key: a line here, a field in [`super::Config`], and its use. A test compares the table
+//! with `docs/config.md`.
+
+/// The shape of a value in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// A list of strings.
+    List,
+    /// A whole number from 0.
+    Number,
+}
+
+/// One configuration key.
+#[derive(Debug)]
+pub struct Key {
+    /// Dotted name, as in the file.
+    pub name: &'static str,
+    /// What the file may hold.
+    pub shape: Shape,
+    /// The default: elements of a list separated by spaces.
+    pub default: &'static str,
+    /// The flag of `mainstay serve` that overrides it; empty where there is none.
+    pub flag: &'static str,
+    /// Whether a reload may change it; the others need a restart.
+    pub reload: bool,
+    /// What it does, for `docs/config.md`.
+    pub doc: &'static str,
+}
+
+const fn key(
+    name: &'static str,
+    shape: Shape,
+    default: &'static str,
+    flag: &'static str,
+    reload: bool,
+    doc: &'static str,
+) -> Key {
+    Key { name, shape, default, flag, reload, doc }
+}
+
+/// All keys, in the order in which they are shown.
+pub const KEYS: &[Key] = &[
+    key(
+        "listen",
+        Shape::List,
+        "[::]:6443",
+        "--listen",
+        false,
+        "Addresses on which clients of the apiserver are accepted. `[::]:6443` takes IPv4 and IPv6.",
+    ),
+    key(
+        "backends",
+        Shape::List,
+        "",
+        "--backend",
+        true,
+        "The masters: `IP:PORT`, or `NAME=IP:PORT` to give one a name. Without a port, 6443. Empty: \
+         the port stays closed, so that clients are refused at once.",
+    ),
+    key(
+        "probe",
+        Shape::Text,
+        "https",
+        "--probe",
+        true,
+        "How backends are questioned: `https` for apiservers, `tcp` for anything else.",
+    ),
+    key(
+        "admin",
+        Shape::Text,
+        "127.0.0.1:6446",
+        "--admin",
+        false,
+        "Where `/livez`, `/readyz`, `/metrics` and `/v1/status` answer: `IP:PORT` or `unix:PATH`.",
+    ),
+    key(
+        "state_dir",
+        Shape::Text,
+        "/var/lib/mainstay",
+        "--state-dir",
+        false,
+        "Directory for what must survive a restart.",
+    ),
+    key(
+        "workers",
+        Shape::Number,
+        "0",
+        "",
+        false,
+        "Threads that move bytes; 0 is one for each processor.",
+    ),
+    key(
+        "limits.max_connections",
+        Shape::Number,
+        "50000",
+        "",
+        false,
+        "Most client connections at once. The default is lowered to what the limit of open files \
+         allows; a number you set is kept. At the limit further clients wait in the kernel's queue.",
+    ),
+    key(
+        "timeouts.connect",
+        Shape::Text,
+        "2s",
+        "",
+        true,
+        "Longest wait for one backend to accept a connection. Holds one lost SYN (1 s).",
+    ),
+    key(
+        "timeouts.dial",
+        Shape::Text,
+        "8s",
+        "",
+        true,
+        "Longest search for a backend in all; client-go gives up a TLS handshake after 10 s.",
+    ),
+    key(
+        "timeouts.idle",
+        Shape::Text,
+        "65m",
+        "",
+        true,
+        "A session with no byte in either direction for this long is closed. The longest legal \
+         watch is 60 minutes; dead peers are found much sooner, by keepalive.",
+    ),
+    key(
+        "timeouts.half_close",
+        Shape::Text,
+        "10s",
+        "",
+        true,
+        "After one side has ended its stream, longest silence of the other one.",
+    ),
+    key(
+        "stop.lame_duck",
+        Shape::Text,
+        "0s",
+        "",
+        true,
+        "On stop, how long `/readyz` fails while connections are still accepted. Set it to the \
+         check interval of what stands in front (keepalived: 2s).",
+    ),
+    key(
+        "stop.drain_timeout",
+        Shape::Text,
+        "30s",
+        "",
+        true,
+        "On stop, how long established sessions may go on after the port is closed.",
+    ),
+    key(
+        "log.format",
+        Shape::Text,
+        "auto",
+        "--log-format",
+        false,
+        "`text`, `json`, or `auto`: text on a terminal, JSON otherwise.",
+    ),
+    key(
+        "log.level",
+        Shape::Text,
+        "info",
+        "--log-level",
+        false,
+        "`error`, `warn`, `info`, `debug` or `trace`.",
+    ),
+];
+
+/// The key of this dotted name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether `name` is the table of some keys, as `timeouts` is of `timeouts.idle`.
+#[must_use]
+pub fn is_table(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// A hint for a key that does not exist: the nearest one, if any is near.
+#[must_use]
+pub fn hint(unknown: &str) -> String {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let distance = |key: &Key| {
+        let whole = strsim::damerau_levenshtein(unknown, key.name);
+        let leaf = strsim::damerau_levenshtein(&last(unknown), &last(key.name));
+        whole.min(leaf)
+    };
+    let nearest = KEYS.iter().map(|key| (distance(key), key.name)).min();
+    match nearest {
+        Some((far, name)) if far <= 3 && far < unknown.len() => format!("; did you mean `{name}`?"),
+        _ => "; `mainstay check` prints all keys".to_owned(),
+    }
+}
+
+/// The table as the Markdown of `docs/config.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from("| key | default | flag | reload | meaning |\n|---|---|---|---|---|\n");
+    for key in KEYS {
+        let default = match key.shape {
+            Shape::Text => format!("`\"{}\"`", key.default),
+            Shape::Number => format!("`{}`", key.default),
+            Shape::List if key.default.is_empty() => "`[]`".to_owned(),
+            Shape::List => format!("`[\"{}\"]`", key.default.replace(' ', "\", \"")),
+        };
+        let flag = if key.flag.is_empty() { String::new() } else { format!("`{}`", key.flag) };
+        let reload = if key.reload { "yes" } else { "restart" };
+        text.push_str(&format!("| `{}` | {default} | {flag} | {reload} | {} |\n", key.name, key.doc));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_nearest_key() {
+        let table = [
+            ("lsten", "listen"),
+            ("backend", "backends"),
+            ("timeouts.ilde", "timeouts.idle"),
+            ("idle", "timeouts.idle"),
+            ("drain_timeout", "stop.drain_timeout"),
+        ];
+        for (written, meant) in table {
+            assert_eq!(hint(written), format!("; did you mean `{meant}`?"), "{written}");
+        }
+        assert!(hint("something.else.entirely").contains("mainstay check"));
+    }
+
+    #[test]
+    fn the_reference_in_the_docs_is_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(page.contains(&reference()), "put this into docs/config.md:\n\n{}", reference());
+    }
+}

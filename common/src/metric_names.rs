@@ -1,0 +1,112 @@
+//! Every metric's name, kind and help text, once.
+//!
+//! To add one: a constant here with its line in [`ALL`], the place that sets it, and a line in
+//! `docs/metrics.md` (a test compares them). Rules: prefix `mainstay_`, base units, the unit as
+//! suffix, `_total` on counters, no label whose values a client can choose.
+
+/// What Prometheus calls the kind of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A metric as `/metrics` and the documentation name it.
+#[derive(Debug)]
+pub struct Metric {
+    /// Full name.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Labels, separated by a comma; empty if none.
+    pub labels: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $kind:ident, $labels:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: &str = $name;)*
+
+        /// All metrics, in the order in which they are documented.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $name, kind: Kind::$kind, labels: $labels, help: $help },)*
+        ];
+    };
+}
+
+metrics! {
+    BUILD_INFO = "mainstay_build_info", Gauge, "version,commit",
+        "Always 1; the labels say which build runs.";
+    START_TIME = "mainstay_start_time_seconds", Gauge, "",
+        "When the process started, in seconds since 1970.";
+    READY = "mainstay_ready", Gauge, "",
+        "1 while /readyz answers 200: a backend is usable and no stop is under way.";
+    LISTENING = "mainstay_listening", Gauge, "",
+        "1 while the port is open; it is closed while there is no backend.";
+    MEMBERSHIP_GENERATION = "mainstay_membership_generation", Gauge, "",
+        "Number of the membership in use; grows with each change.";
+    CONNECTIONS = "mainstay_connections", Gauge, "",
+        "Client connections that are open now.";
+    CONNECTIONS_LIMIT = "mainstay_connections_limit", Gauge, "",
+        "Most client connections at once.";
+    CONNECTIONS_ACCEPTED = "mainstay_connections_accepted_total", Counter, "",
+        "Client connections accepted.";
+    CONNECTIONS_CLOSED = "mainstay_connections_closed_total", Counter, "reason",
+        "Client connections ended, by the reason.";
+    ACCEPT_ERRORS = "mainstay_accept_errors_total", Counter, "",
+        "Failed accepts: out of descriptors or memory. Each is followed by a pause.";
+    PIPES = "mainstay_pipes", Gauge, "",
+        "Pipes that move bulk data now.";
+    PIPES_LIMIT = "mainstay_pipes_limit", Gauge, "",
+        "Most pipes at once; beyond it data is copied.";
+    PIPES_DENIED = "mainstay_pipes_denied_total", Counter, "",
+        "Times that data was copied because no pipe was to be had.";
+    BACKEND_USABLE = "mainstay_backend_usable", Gauge, "backend",
+        "1 while new connections may go to the backend.";
+    BACKEND_CONNECTIONS = "mainstay_backend_connections", Gauge, "backend",
+        "Connections to the backend, being dialled or established.";
+    BACKEND_CONNECTIONS_TOTAL = "mainstay_backend_connections_total", Counter, "backend",
+        "Connections that the backend accepted.";
+    BACKEND_DIAL_FAILURES = "mainstay_backend_dial_failures_total", Counter, "backend,failure",
+        "Attempts to connect that failed, by kind.";
+    BACKEND_RECEIVED_BYTES = "mainstay_backend_received_bytes_total", Counter, "backend",
+        "Bytes from the backend to clients.";
+    BACKEND_SENT_BYTES = "mainstay_backend_sent_bytes_total", Counter, "backend",
+        "Bytes from clients to the backend.";
+    RELOADS = "mainstay_reloads_total", Counter, "result",
+        "Reloads of the configuration, by result: applied or refused.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_the_rules() {
+        for metric in ALL {
+            assert!(metric.name.starts_with("mainstay_"), "{}", metric.name);
+            let counter = metric.name.ends_with("_total");
+            assert_eq!(counter, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_docs_name_exactly_these() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `mainstay_")).collect();
+        let expected: Vec<String> = ALL.iter().map(row).collect();
+        assert_eq!(rows, expected, "docs/metrics.md should hold:\n{}", expected.join("\n"));
+    }
+
+    fn row(metric: &Metric) -> String {
+        let labels: Vec<String> =
+            metric.labels.split(',').filter(|l| !l.is_empty()).map(|l| format!("`{l}`")).collect();
+        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
+    }
+}

@@ -1,0 +1,99 @@
+//! What `/v1/status` answers and `mainstay status` shows.
+//!
+//! Times are durations in seconds, so that clocks of two machines need not agree.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Source;
+use crate::drain::StopPhase;
+
+/// The whole answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Commit it was built from.
+    pub commit: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Serving, or a phase of a stop.
+    pub phase: StopPhase,
+    /// Whether `/readyz` answers 200.
+    pub ready: bool,
+    /// Where clients are accepted.
+    pub listen: Vec<String>,
+    /// Whether the port is open.
+    pub listening: bool,
+    /// Number of the membership in use.
+    pub generation: u64,
+    /// Counts over all backends.
+    pub connections: ConnectionStatus,
+    /// One row a backend; those that were removed stay while a session uses them.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// Counts over all backends.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Client connections open now.
+    pub open: u64,
+    /// Most at once.
+    pub limit: u64,
+    /// Accepted since the start.
+    pub accepted_total: u64,
+    /// Ended since the start, by reason; reasons that never happened are left out.
+    pub closed_total: std::collections::BTreeMap<String, u64>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// The member's name.
+    pub name: String,
+    /// Address of its apiserver.
+    pub addr: String,
+    /// Where we learnt of it.
+    pub source: Source,
+    /// What it may get.
+    pub state: BackendState,
+    /// Why, in a few words.
+    pub why: String,
+    /// Connections to it now, being dialled or established.
+    pub connections: u64,
+    /// Connections that it accepted since the start.
+    pub connections_total: u64,
+    /// Attempts that failed since the start.
+    pub dial_failures_total: u64,
+    /// Bytes from it to clients.
+    pub received_bytes: u64,
+    /// Bytes from clients to it.
+    pub sent_bytes: u64,
+    /// Seconds since it was added.
+    pub age_seconds: u64,
+}
+
+/// What a backend may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BackendState {
+    /// New connections.
+    Up,
+    /// New connections only if no other backend takes them: it refused a moment ago.
+    Skipped,
+    /// No new connections: it is no member any more; its sessions go on.
+    Removed,
+}
+
+impl BackendState {
+    /// As the table and the JSON name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Skipped => "SKIPPED",
+            Self::Removed => "REMOVED",
+        }
+    }
+}

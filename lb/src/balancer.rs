@@ -1,0 +1,267 @@
+//! The balancer as the binary sees it: start it, feed it members, watch it, stop it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use common::config::{Config, Timeouts};
+use common::{Membership, MembershipFeed};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::budget::Budget;
+use crate::clock::{Clock, Millis};
+use crate::close_reason::{CloseCounts, CloseReason};
+use crate::dial::DialLimits;
+use crate::listener::{BindError, Ports};
+use crate::pool::Pool;
+use crate::relay::{Pipes, RelayTools};
+use crate::session::SilenceLimits;
+use crate::worker::Worker;
+
+/// How often the end of the last session is looked for while the program stops.
+const EMPTY_CHECK: Duration = Duration::from_millis(20);
+
+/// What a reload may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Limits of the search for a backend.
+    pub dial: DialLimits,
+    /// Limits of silence.
+    pub silence: SilenceLimits,
+}
+
+impl From<&Timeouts> for Settings {
+    fn from(timeouts: &Timeouts) -> Self {
+        Self {
+            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
+        }
+    }
+}
+
+/// Why the balancer did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be bound: the operator must free it or choose another.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gave no thread or no event queue.
+    #[error("cannot start a worker thread")]
+    Worker(#[source] io::Error),
+}
+
+/// What the workers and their owner share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) pool: Pool,
+    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) tools: Arc<RelayTools>,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) open: AtomicUsize,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) closes: CloseCounts,
+    limit: usize,
+}
+
+/// The ports and the token that ends the accept loops, if the ports are open.
+#[derive(Debug)]
+struct Gate {
+    ports: Ports,
+    opened: Option<CancellationToken>,
+    /// Set when the program stops: the ports never open again.
+    shut: bool,
+}
+
+/// A running balancer. Dropping it without [`Balancer::stop`] leaves its threads behind.
+#[derive(Debug)]
+pub struct Balancer {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    gate: Mutex<Gate>,
+    listen: Vec<SocketAddr>,
+    listening: AtomicBool,
+}
+
+/// How many threads move bytes for a configured number, 0 being one for each processor.
+#[must_use]
+pub fn worker_count(configured: usize) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    if configured == 0 { processors() } else { configured }
+}
+
+impl Balancer {
+    /// Binds the ports and starts the workers. Nothing is accepted until there is a member.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(config: &Config, budget: Budget) -> Result<Self, StartError> {
+        let count = worker_count(config.workers);
+        let ports = Ports::bind(&config.listen, count)?;
+        let listen = ports.addrs().collect();
+        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
+        let limit = budget.connections.min(Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            pool: Pool::default(),
+            settings: ArcSwap::from_pointee(Settings::from(&config.timeouts)),
+            tools: Arc::new(tools),
+            permits: Arc::new(Semaphore::new(limit)),
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+            closes: CloseCounts::default(),
+            limit,
+        });
+        let workers = (0..count).map(|number| Worker::start(number, &shared));
+        let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
+        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
+        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
+    }
+
+    /// Keeps the pool equal to the membership, and the port open while there is a member, until it
+    /// is dropped. Cancel-safe.
+    pub async fn follow(&self, mut feed: MembershipFeed) {
+        loop {
+            let membership = Arc::clone(&feed.borrow_and_update());
+            self.apply(&membership);
+            if feed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes the members the backends and opens or closes the port accordingly.
+    pub fn apply(&self, membership: &Membership) {
+        self.shared.pool.apply(membership, self.now());
+        let members = membership.members.len();
+        info!(generation = membership.generation, members, "membership applied");
+        let moved = if members > 0 { self.open() } else { self.close() };
+        if let Err(error) = moved {
+            error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
+        }
+    }
+
+    fn open(&self) -> Result<(), BindError> {
+        let mut gate = self.gate.lock();
+        if gate.shut || gate.opened.is_some() {
+            return Ok(());
+        }
+        gate.ports.prepare_reopening()?;
+        let token = CancellationToken::new();
+        for (worker, listeners) in self.workers.iter().zip(gate.ports.open()?) {
+            worker.accept(&self.shared, listeners, &token);
+        }
+        gate.opened = Some(token);
+        self.listening.store(true, Ordering::Release);
+        info!(listen = ?self.listen, "port open");
+        Ok(())
+    }
+
+    /// Closes the port until the next member.
+    fn close(&self) -> Result<(), BindError> {
+        let mut gate = self.gate.lock();
+        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
+        if let Some(token) = gate.opened.take() {
+            token.cancel();
+            self.listening.store(false, Ordering::Release);
+            info!(listen = ?self.listen, "port closed");
+        }
+        prepared
+    }
+
+    /// Closes the port for good. Established sessions go on.
+    pub fn shut(&self) {
+        self.gate.lock().shut = true;
+        // Nothing is bound any more when the gate is shut, so this cannot fail.
+        self.close().ok();
+    }
+
+    /// Puts new limits into use: at once for silence, from the next connection on for dialling.
+    pub fn change(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
+    }
+
+    /// Resets every session.
+    pub fn cut_all(&self, reason: CloseReason) {
+        self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
+    }
+
+    /// Resolves when no client connection is left. Cancel-safe.
+    pub async fn emptied(&self) {
+        while self.open_connections() > 0 {
+            tokio::time::sleep(EMPTY_CHECK).await;
+        }
+    }
+
+    /// Ends the workers. What is left of the sessions is closed without a reset.
+    pub fn stop(self) {
+        self.shut();
+        self.workers.into_iter().for_each(Worker::stop);
+    }
+
+    /// The time by which this balancer counts.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.shared.tools.clock.now()
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+
+    /// Addresses on which clients are accepted.
+    #[must_use]
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Whether the port is open.
+    #[must_use]
+    pub fn listening(&self) -> bool {
+        self.listening.load(Ordering::Acquire)
+    }
+
+    /// Client connections that are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Most client connections at once.
+    #[must_use]
+    pub fn connection_limit(&self) -> usize {
+        self.shared.limit
+    }
+
+    /// Client connections accepted since the start.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Accepts that failed for want of descriptors or memory.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.shared.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Ended sessions by reason.
+    #[must_use]
+    pub fn closes(&self) -> &CloseCounts {
+        &self.shared.closes
+    }
+
+    /// The pipes for bulk data.
+    #[must_use]
+    pub fn pipes(&self) -> &Pipes {
+        &self.shared.tools.pipes
+    }
+}

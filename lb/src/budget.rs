@@ -1,0 +1,64 @@
+//! How many connections and pipes fit under the limit of open files.
+//!
+//! A connection is two descriptors, a pipe two more. Running out of descriptors in the middle of a
+//! session would cut it, so the two limits are set such that it cannot happen by our own load.
+
+/// Descriptors for everything else: listening sockets, workers, logs, the admin endpoint, probes.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Most pipes at once. With 256 KiB each they hold at most 128 MiB, and 512 bulk streams at once
+/// are more than any network card feeds.
+const PIPES_MAX: u64 = 512;
+
+/// How many connections and pipes there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Client connections.
+    pub connections: usize,
+    /// Pipes for bulk data.
+    pub pipes: usize,
+}
+
+/// The budget under `nofile` open files for at most `wanted` connections. If the operator has
+/// `chosen` that number it is kept, and accepting pauses when descriptors run out.
+#[must_use]
+pub fn budget(nofile: u64, wanted: usize, chosen: bool) -> Budget {
+    let other = OTHER_DESCRIPTORS.min(nofile / 4);
+    let pipes = PIPES_MAX.min(nofile / 16);
+    let fitting = nofile.saturating_sub(other + 2 * pipes) / 2;
+    let fitting = usize::try_from(fitting).unwrap_or(usize::MAX).max(1);
+    Budget {
+        connections: if chosen { wanted } else { wanted.min(fitting) },
+        pipes: usize::try_from(pipes).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_lowered_to_what_fits() {
+        let table = [
+            (1_048_576, 50_000, false, 50_000, 512),
+            (65_536, 50_000, false, 32_128, 512),
+            (1_024, 50_000, false, 320, 64),
+            (1_024, 50_000, true, 50_000, 64),
+            (16, 50_000, false, 5, 1),
+            (0, 50_000, false, 1, 0),
+        ];
+        for (nofile, wanted, chosen, connections, pipes) in table {
+            let found = budget(nofile, wanted, chosen);
+            assert_eq!(found, Budget { connections, pipes }, "nofile {nofile}");
+        }
+    }
+
+    #[test]
+    fn everything_fits_under_the_limit() {
+        for nofile in [64, 256, 1_024, 4_096, 65_536, 1_048_576] {
+            let found = budget(nofile, 1_000_000, false);
+            let used = 2 * (found.connections + found.pipes) as u64;
+            assert!(used < nofile, "{used} of {nofile}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The ports on which clients are accepted, and the loop that accepts them.
+//!
+//! Each worker has a listening socket of its own for each address (`SO_REUSEPORT`), so that
+//! accepting needs no hand-over between threads. While the port is closed the sockets stay bound
+//! and do not listen: clients are refused at once and nobody else can take the port.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::config::ListenAddr;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+
+use crate::balancer::Shared;
+use crate::close_reason::CloseReason;
+use crate::socket_options;
+use crate::worker::Seat;
+
+/// Connections that may wait in the kernel for an accept; the kernel lowers it to `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// First pause after a failed accept.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// Longest pause after a failed accept.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// An address could not be bound. Retrying helps only after the operator acted.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}")]
+pub struct BindError {
+    /// The address.
+    pub addr: SocketAddr,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The bound addresses, each with one socket for each worker.
+#[derive(Debug)]
+pub struct Ports {
+    workers: usize,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    addr: SocketAddr,
+    /// Bound and not listening, one for each worker; empty while the port is open.
+    waiting: Vec<Socket>,
+}
+
+impl Ports {
+    /// Binds every address; none listens yet. Port 0 becomes a free port.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound.
+    pub fn bind(listen: &[ListenAddr], workers: usize) -> Result<Self, BindError> {
+        let group = |addr: &ListenAddr| bind_exclusively(addr.0, workers);
+        Ok(Self { workers, groups: listen.iter().map(group).collect::<Result<_, _>>()? })
+    }
+
+    /// The addresses that are bound.
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.groups.iter().map(|group| group.addr)
+    }
+
+    /// Starts to listen; the sockets of each worker in turn. Nothing if the port is open.
+    ///
+    /// # Errors
+    /// The kernel refused to listen, or to bind anew after the last close.
+    pub fn open(&mut self) -> Result<Vec<Vec<std::net::TcpListener>>, BindError> {
+        let mut listeners: Vec<Vec<_>> = (0..self.workers).map(|_| Vec::new()).collect();
+        for group in &mut self.groups {
+            for (socket, worker) in group.waiting.drain(..).zip(&mut listeners) {
+                let addr = group.addr;
+                socket.listen(BACKLOG).map_err(|source| BindError { addr, source })?;
+                worker.push(socket.into());
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Binds the sockets for the next opening, before the caller closes those that listen now: so
+    /// the port is ours without a gap.
+    ///
+    /// # Errors
+    /// The kernel refused to bind.
+    pub fn prepare_reopening(&mut self) -> Result<(), BindError> {
+        for group in &mut self.groups {
+            if group.waiting.is_empty() {
+                group.waiting = bind_group(group.addr, self.workers)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Binds an address for all workers, refusing one on which somebody listens: `SO_REUSEPORT` alone
+/// would let two balancers of one user share a port without a word.
+fn bind_exclusively(addr: SocketAddr, workers: usize) -> Result<Group, BindError> {
+    let failed = |source| BindError { addr, source };
+    let addr = match bind_socket(addr, false).and_then(|socket| socket.local_addr()) {
+        Ok(bound) => bound.as_socket().unwrap_or(addr),
+        Err(error) if no_ipv6(&error) && addr.ip().is_unspecified() => {
+            warn!(%addr, "this host has no IPv6; listening on IPv4 only");
+            let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port());
+            return bind_exclusively(v4, workers);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    Ok(Group { addr, waiting: bind_group(addr, workers)? })
+}
+
+fn bind_group(addr: SocketAddr, workers: usize) -> Result<Vec<Socket>, BindError> {
+    let sockets = (0..workers).map(|_| bind_socket(addr, true));
+    sockets.collect::<Result<_, _>>().map_err(|source| BindError { addr, source })
+}
+
+fn bind_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket_options::apply_to_listener(&SockRef::from(&socket))?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+/// Whether the host has IPv6 switched off.
+fn no_ipv6(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+        || number == Some(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error())
+}
+
+/// The pause after failed accepts: doubles up to a second, gone with the first success.
+#[derive(Debug, Default)]
+struct AcceptPause(Option<Duration>);
+
+impl AcceptPause {
+    fn next(&mut self) -> Duration {
+        let pause = self.0.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
+        self.0 = Some(pause);
+        pause
+    }
+}
+
+/// Whether the error is about one connection that is gone already, not about us.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted)
+}
+
+/// A client connection that counts against the limit until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ClientPermit {
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl ClientPermit {
+    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared), _permit: permit }
+    }
+
+    /// Counts why the session ended.
+    pub(crate) fn ended(&self, reason: CloseReason) {
+        self.shared.closes.add(reason);
+    }
+}
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until it is dropped. A permit is taken first, so that overload waits in the kernel's
+/// queue and not in our memory. No error ends the loop, and none makes it spin. Cancel-safe.
+pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: TcpListener) {
+    let mut pause = AcceptPause::default();
+    loop {
+        let Ok(permit) = Semaphore::acquire_owned(Arc::clone(&shared.permits)).await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((client, addr)) => {
+                pause = AcceptPause::default();
+                shared.accepted.fetch_add(1, Ordering::Relaxed);
+                seat.serve(&shared, client, addr, ClientPermit::new(&shared, permit));
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                shared.accept_errors.fetch_add(1, Ordering::Relaxed);
+                let length = pause.next();
+                if length == PAUSE_MIN {
+                    warn!(%error, "cannot accept; pausing, clients wait in the kernel's queue");
+                }
+                tokio::time::sleep(length).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any_port() -> ListenAddr {
+        ListenAddr::parse("127.0.0.1:0").unwrap()
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_refused() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = ListenAddr(taken.local_addr().unwrap());
+        let error = Ports::bind(&[addr], 2).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_bound_port_refuses_until_it_is_opened() {
+        let mut ports = Ports::bind(&[any_port()], 2).unwrap();
+        let addr = ports.addrs().next().unwrap();
+        let refused = || std::net::TcpStream::connect(addr).unwrap_err().kind();
+        assert_eq!(refused(), io::ErrorKind::ConnectionRefused);
+        let listeners = ports.open().unwrap();
+        assert_eq!(listeners.len(), 2);
+        assert!(std::net::TcpStream::connect(addr).is_ok());
+        ports.prepare_reopening().unwrap();
+        drop(listeners);
+        assert_eq!(refused(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(ports.open().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_pause_grows_to_a_second() {
+        let mut pause = AcceptPause::default();
+        let millis: Vec<_> = (0..7).map(|_| pause.next().as_millis()).collect();
+        assert_eq!(millis, [50, 100, 200, 400, 800, 1000, 1000]);
+    }
+}

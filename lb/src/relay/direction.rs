@@ -1,0 +1,272 @@
+//! One direction of a session: takes bytes from a source socket and gives them to a sink socket.
+//!
+//! It takes new bytes only when it holds none. That bounds what it holds to one scratch buffer or
+//! one pipe, keeps the order when the mover changes, and makes `EAGAIN` of a splice unambiguous: an
+//! empty pipe always has room, so the socket is what is not ready.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::pipe::{SpliceFlags, splice};
+use socket2::SockRef;
+use std::net::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::pipes::{Pipe, Pipes};
+use super::policy::MoverPolicy;
+
+/// Size of the scratch buffer of each thread.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Takes and gives of one direction before other sessions of the thread get their turn.
+const ROUNDS_MAX: u32 = 16;
+
+thread_local! {
+    /// Holds bytes between one read and the write that follows at once, never across an await.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// Which socket of a direction failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Sink,
+}
+
+/// Why a direction cannot go on.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) side: Side,
+    pub(super) error: io::Error,
+}
+
+impl Fault {
+    fn source(error: io::Error) -> Self {
+        Self { side: Side::Source, error }
+    }
+
+    fn sink(error: io::Error) -> Self {
+        Self { side: Side::Sink, error }
+    }
+}
+
+/// Bytes that were taken and not yet given.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    /// What the sink did not take of a scratch buffer, from `given` on.
+    Copied { bytes: Box<[u8]>, given: usize },
+    /// A pipe with `filled` bytes in it; 0 between two rounds of a burst.
+    Piped { pipe: Pipe, filled: usize },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stream {
+    #[default]
+    Open,
+    /// The source has ended; the sink is to be told when nothing is held any more.
+    Ending,
+    /// The sink was told.
+    Ended,
+}
+
+/// One direction of a session.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    held: Held,
+    stream: Stream,
+    policy: MoverPolicy,
+    moved: u64,
+}
+
+impl Direction {
+    /// Whether the source has ended and the sink was told.
+    pub(super) fn ended(&self) -> bool {
+        self.stream == Stream::Ended
+    }
+
+    /// Bytes that the source gave since the last call.
+    pub(super) fn take_moved(&mut self) -> u64 {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Moves until a socket is not ready. `Ready(Ok)` once the stream has ended.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        pipes: &Pipes,
+    ) -> Poll<Result<(), Fault>> {
+        for _ in 0..ROUNDS_MAX {
+            if self.stream == Stream::Ended {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.give(cx, sink))?;
+            if self.stream == Stream::Ending {
+                self.release(pipes);
+                self.end(sink)?;
+                continue;
+            }
+            let taken = match self.take(cx, source, sink, pipes) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => {
+                    self.release(pipes);
+                    return Poll::Pending;
+                }
+            };
+            self.moved += taken as u64;
+            if taken == 0 {
+                self.stream = Stream::Ending;
+            } else {
+                self.policy = self.policy.after(taken);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes bytes from the source, by the mover that the policy names. 0 is the end of the stream.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        pipes: &Pipes,
+    ) -> Poll<Result<usize, Fault>> {
+        if !self.policy.splices() {
+            self.release(pipes);
+            return self.copy(cx, source, sink);
+        }
+        if matches!(self.held, Held::Nothing) {
+            match pipes.take() {
+                Some(pipe) => self.held = Held::Piped { pipe, filled: 0 },
+                None => self.policy = self.policy.without_pipe(),
+            }
+        }
+        match &mut self.held {
+            Held::Piped { pipe, filled } => {
+                let taken = ready!(poll_fill(cx, source, pipe)).map_err(Fault::source)?;
+                *filled = taken;
+                Poll::Ready(Ok(taken))
+            }
+            Held::Nothing | Held::Copied { .. } => self.copy(cx, source, sink),
+        }
+    }
+
+    /// Reads into the scratch buffer and writes at once; keeps what the sink does not take.
+    fn copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+    ) -> Poll<Result<usize, Fault>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(source).poll_read(cx, &mut buffer)).map_err(Fault::source)?;
+            let bytes = buffer.filled();
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                match Pin::new(&mut *sink).poll_write(cx, rest) {
+                    Poll::Ready(Ok(given)) => rest = rest.get(given..).unwrap_or_default(),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::sink(error))),
+                    Poll::Pending => {
+                        self.held = Held::Copied { bytes: rest.into(), given: 0 };
+                        break;
+                    }
+                }
+            }
+            Poll::Ready(Ok(bytes.len()))
+        })
+    }
+
+    /// Gives everything that is held to the sink.
+    fn give(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream) -> Poll<Result<(), Fault>> {
+        match &mut self.held {
+            Held::Nothing => {}
+            Held::Copied { bytes, given } => {
+                while let Some(rest) = bytes.get(*given..).filter(|rest| !rest.is_empty()) {
+                    let wrote = Pin::new(&mut *sink).poll_write(cx, rest);
+                    *given += ready!(wrote).map_err(Fault::sink)?;
+                }
+                self.held = Held::Nothing;
+            }
+            Held::Piped { pipe, filled } => {
+                while *filled > 0 {
+                    let drained = ready!(poll_drain(cx, sink, pipe, *filled));
+                    *filled = filled.saturating_sub(drained.map_err(Fault::sink)?);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the pipe back if it is empty.
+    fn release(&mut self, pipes: &Pipes) {
+        if matches!(self.held, Held::Piped { filled: 0, .. })
+            && let Held::Piped { pipe, .. } = std::mem::take(&mut self.held)
+        {
+            pipes.give_back(pipe);
+        }
+    }
+
+    /// Gives the pipe back, whatever is in it: the session is over.
+    pub(super) fn abandon(&mut self, pipes: &Pipes) {
+        self.release(pipes);
+        if let Held::Piped { pipe, .. } = std::mem::take(&mut self.held) {
+            pipes.discard(pipe);
+        }
+    }
+
+    /// Tells the sink that no more bytes come.
+    fn end(&mut self, sink: &TcpStream) -> Result<(), Fault> {
+        self.stream = Stream::Ended;
+        match SockRef::from(sink).shutdown(Shutdown::Write) {
+            // The sink is gone already; its own direction says how.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            ended => ended.map_err(Fault::sink),
+        }
+    }
+}
+
+/// Fills the empty pipe from the socket.
+fn poll_fill(cx: &mut Context<'_>, source: &TcpStream, pipe: &Pipe) -> Poll<io::Result<usize>> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    loop {
+        ready!(source.poll_read_ready(cx))?;
+        let fill = || Ok(splice(source, None, &pipe.writer, None, pipe.size, flags)?);
+        match source.try_io(Interest::READABLE, fill) {
+            Err(error) if is_transient(&error) => {}
+            filled => return Poll::Ready(filled),
+        }
+    }
+}
+
+/// Drains up to `filled` bytes of the pipe into the socket.
+fn poll_drain(
+    cx: &mut Context<'_>,
+    sink: &TcpStream,
+    pipe: &Pipe,
+    filled: usize,
+) -> Poll<io::Result<usize>> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    loop {
+        ready!(sink.poll_write_ready(cx))?;
+        let drain = || Ok(splice(&pipe.reader, None, sink, None, filled, flags)?);
+        match sink.try_io(Interest::WRITABLE, drain) {
+            Err(error) if is_transient(&error) => {}
+            // A pipe that holds bytes has no end to report.
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            drained => return Poll::Ready(drained),
+        }
+    }
+}
+
+/// Not ready after all, or interrupted: ask again.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

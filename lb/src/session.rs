@@ -1,0 +1,287 @@
+//! One client connection as the rest of the program sees it, and the list of them.
+//!
+//! The task that moves a session's bytes owns the sockets; everybody else may only read its
+//! [`Session`] and ask it to end. Each worker keeps its own list, so that lists are not contended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use parking_lot::Mutex;
+use slab::Slab;
+
+use crate::backend::{Backend, ConnectionGuard};
+use crate::clock::{Clock, Millis};
+use crate::close_reason::CloseReason;
+
+/// How many sessions a sweep looks at before it lets go of the list.
+const SWEEP_SLICE: usize = 1024;
+
+/// One client connection with its backend.
+#[derive(Debug)]
+pub struct Session {
+    /// Address of the client.
+    pub client: SocketAddr,
+    /// When its backend accepted it.
+    pub opened: Millis,
+    guard: ConnectionGuard,
+    active: AtomicU64,
+    half_closed: AtomicBool,
+    cut: AtomicU8,
+    waker: AtomicWaker,
+    /// Bytes that the sweep has not added to the backend yet.
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// How long a session may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SilenceLimits {
+    /// While both directions are open.
+    pub idle: Duration,
+    /// While one is.
+    pub half_close: Duration,
+}
+
+impl Session {
+    /// A session that was opened now.
+    #[must_use]
+    pub fn new(client: SocketAddr, guard: ConnectionGuard, now: Millis) -> Self {
+        Self {
+            client,
+            opened: now,
+            guard,
+            active: AtomicU64::new(now.0),
+            half_closed: AtomicBool::new(false),
+            cut: AtomicU8::new(0),
+            waker: AtomicWaker::new(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// The backend it uses.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.guard.backend()
+    }
+
+    /// Notes bytes that passed just now.
+    pub fn moved(&self, clock: &Clock, received: u64, sent: u64) {
+        self.active.store(clock.coarse().0, Ordering::Relaxed);
+        if received > 0 {
+            self.received.fetch_add(received, Ordering::Relaxed);
+        }
+        if sent > 0 {
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that one direction has ended.
+    pub fn half_closed(&self) {
+        self.half_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the session to end. The first reason stays.
+    pub fn cut(&self, reason: CloseReason) {
+        let first = self.cut.compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
+        if first.is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Why the session was asked to end, if it was; otherwise `waker` is woken when it is.
+    #[must_use]
+    pub fn poll_cut(&self, waker: &Waker) -> Option<CloseReason> {
+        self.waker.register(waker);
+        CloseReason::from_number(self.cut.load(Ordering::Acquire))
+    }
+
+    /// Why its silence is too long, if it is.
+    #[must_use]
+    fn too_silent(&self, now: Millis, limits: &SilenceLimits) -> Option<CloseReason> {
+        let silent = now.since(Millis(self.active.load(Ordering::Relaxed)));
+        if self.half_closed.load(Ordering::Relaxed) {
+            (silent > limits.half_close).then_some(CloseReason::HalfClosed)
+        } else {
+            (silent > limits.idle).then_some(CloseReason::Idle)
+        }
+    }
+
+    /// Adds the bytes since the last time to the backend's counts.
+    fn settle(&self) {
+        let received = self.received.swap(0, Ordering::Relaxed);
+        let sent = self.sent.swap(0, Ordering::Relaxed);
+        if received > 0 || sent > 0 {
+            self.backend().add_bytes(received, sent);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// The sessions of one worker.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    list: Mutex<Slab<Arc<Session>>>,
+}
+
+impl Sessions {
+    /// Adds a session; it is in the list until the entry is dropped.
+    #[must_use]
+    pub fn add(self: &Arc<Self>, session: Session) -> SessionEntry {
+        let session = Arc::new(session);
+        let key = self.list.lock().insert(Arc::clone(&session));
+        SessionEntry { session, key, sessions: Arc::clone(self) }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.lock().is_empty()
+    }
+
+    /// Asks those that fulfil `which` to end.
+    pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
+        self.each(|session| {
+            if which(session) {
+                session.cut(reason);
+            }
+        });
+    }
+
+    /// Ends those that were silent for too long and settles the bytes of all.
+    pub fn sweep(&self, now: Millis, limits: &SilenceLimits) {
+        self.each(|session| {
+            session.settle();
+            if let Some(reason) = session.too_silent(now, limits) {
+                session.cut(reason);
+            }
+        });
+    }
+
+    /// Calls `act` for each session, in slices, so that the list is never held for long.
+    fn each(&self, act: impl Fn(&Session)) {
+        let mut from = 0;
+        loop {
+            let list = self.list.lock();
+            // Keys of a slab are below its capacity; some are free.
+            let end = list.capacity();
+            for key in from..end.min(from + SWEEP_SLICE) {
+                if let Some(session) = list.get(key) {
+                    act(session);
+                }
+            }
+            from += SWEEP_SLICE;
+            if from >= end {
+                return;
+            }
+        }
+    }
+}
+
+/// A session while it is in the list.
+#[derive(Debug)]
+pub struct SessionEntry {
+    session: Arc<Session>,
+    key: usize,
+    sessions: Arc<Sessions>,
+}
+
+impl std::ops::Deref for SessionEntry {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for SessionEntry {
+    fn drop(&mut self) {
+        let mut list = self.sessions.list.lock();
+        list.try_remove(self.key);
+        // A burst that is over must not keep its room for ever.
+        if list.capacity() > 4096 && list.len() < list.capacity() / 8 {
+            list.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{Member, Source};
+
+    const LIMITS: SilenceLimits =
+        SilenceLimits { idle: Duration::from_secs(10), half_close: Duration::from_secs(1) };
+
+    fn backend() -> Arc<Backend> {
+        let addr = "10.0.0.1:6443".parse().unwrap();
+        let member = Member { name: "a".into(), addr, source: Source::Static };
+        Arc::new(Backend::new(member, Millis(0)))
+    }
+
+    fn entry(sessions: &Arc<Sessions>, backend: &Arc<Backend>) -> SessionEntry {
+        let client = "10.0.0.9:40000".parse().unwrap();
+        sessions.add(Session::new(client, backend.reserve_anyway(), Millis(0)))
+    }
+
+    fn reason(session: &Session) -> Option<CloseReason> {
+        session.poll_cut(Waker::noop())
+    }
+
+    #[test]
+    fn silence_ends_a_session_and_a_byte_does_not() {
+        let sessions = Arc::new(Sessions::default());
+        let entry = entry(&sessions, &backend());
+        sessions.sweep(Millis(10_000), &LIMITS);
+        assert_eq!(reason(&entry), None);
+        sessions.sweep(Millis(10_001), &LIMITS);
+        assert_eq!(reason(&entry), Some(CloseReason::Idle));
+    }
+
+    #[test]
+    fn half_closed_sessions_have_less_time() {
+        let sessions = Arc::new(Sessions::default());
+        let entry = entry(&sessions, &backend());
+        entry.half_closed();
+        sessions.sweep(Millis(1_001), &LIMITS);
+        assert_eq!(reason(&entry), Some(CloseReason::HalfClosed));
+    }
+
+    #[test]
+    fn the_first_reason_stays() {
+        let sessions = Arc::new(Sessions::default());
+        let entry = entry(&sessions, &backend());
+        sessions.cut(CloseReason::Stopping, |_| true);
+        sessions.cut(CloseReason::Idle, |_| true);
+        assert_eq!(reason(&entry), Some(CloseReason::Stopping));
+    }
+
+    #[test]
+    fn bytes_reach_the_backend_and_the_list_empties() {
+        let (sessions, backend) = (Arc::new(Sessions::default()), backend());
+        let entries: Vec<_> = (0..3000).map(|_| entry(&sessions, &backend)).collect();
+        let clock = Clock::default();
+        entries.iter().for_each(|entry| entry.moved(&clock, 10, 1));
+        sessions.sweep(Millis(1), &LIMITS);
+        assert_eq!((backend.received(), backend.sent()), (30_000, 3_000));
+        entries.iter().for_each(|entry| entry.moved(&clock, 1, 0));
+        drop(entries);
+        assert_eq!(backend.received(), 33_000, "the rest is settled at the end");
+        assert_eq!((sessions.len(), backend.load()), (0, 0));
+    }
+}

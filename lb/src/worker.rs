@@ -1,0 +1,151 @@
+//! The threads that move bytes: each with a runtime, listening sockets and sessions of its own.
+//!
+//! Nothing else runs on them, so no admin request, log file or Kubernetes answer can delay a byte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::Tasks;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::balancer::Shared;
+use crate::dial::dial;
+use crate::listener::{ClientPermit, accept_loop};
+use crate::relay::Relay;
+use crate::session::{Session, Sessions};
+use crate::socket_options::reset_on_close;
+
+/// Time between two sweeps: the grain of idle times and of the byte counts that are shown.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the tasks of one worker share.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) sessions: Arc<Sessions>,
+    tasks: Tasks,
+}
+
+impl Seat {
+    /// Starts the task of one client connection.
+    pub(crate) fn serve(
+        &self,
+        shared: &Arc<Shared>,
+        client: TcpStream,
+        addr: SocketAddr,
+        permit: ClientPermit,
+    ) {
+        // Boxed, so that a session which moves bytes does not keep the room that dialling needed.
+        let establishing =
+            Box::pin(establish(Arc::clone(shared), Arc::clone(&self.sessions), client, addr));
+        self.tasks.spawn(run_session(establishing, permit));
+    }
+}
+
+/// One session from accept to close.
+async fn run_session(
+    establishing: std::pin::Pin<Box<impl Future<Output = Option<Relay>>>>,
+    permit: ClientPermit,
+) {
+    if let Some(relay) = establishing.await {
+        let reason = relay.await;
+        permit.ended(reason);
+    }
+}
+
+/// Finds a backend for the client; resets the client if there is none.
+async fn establish(
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    client: TcpStream,
+    addr: SocketAddr,
+) -> Option<Relay> {
+    let limits = shared.settings.load().dial;
+    let set = shared.pool.snapshot();
+    match dial(&set, &shared.tools.clock, limits).await {
+        Ok((backend, guard)) => {
+            let session = Session::new(addr, guard, shared.tools.clock.now());
+            let entry = sessions.add(session);
+            Some(Relay::new(client, backend, entry, Arc::clone(&shared.tools)))
+        }
+        Err(reason) => {
+            reset_on_close(&SockRef::from(&client));
+            shared.closes.add(reason);
+            None
+        }
+    }
+}
+
+/// A thread of the data path.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    runtime: Handle,
+    pub(crate) seat: Seat,
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the thread and its sweeper.
+    pub(crate) fn start(number: usize, shared: &Arc<Shared>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || runtime.block_on(until.cancelled()))?;
+        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new() };
+        let sweeping = sweep_loop(Arc::clone(shared), Arc::clone(&seat.sessions), number == 0);
+        seat.tasks.spawn_on(&handle, sweeping);
+        Ok(Self { runtime: handle, seat, stop, thread })
+    }
+
+    /// Accepts on `listeners` until `gate` is cancelled.
+    pub(crate) fn accept(
+        &self,
+        shared: &Arc<Shared>,
+        listeners: Vec<std::net::TcpListener>,
+        gate: &CancellationToken,
+    ) {
+        for listener in listeners {
+            let (shared, seat, gate) = (Arc::clone(shared), self.seat.clone(), gate.clone());
+            self.seat.tasks.spawn_on(&self.runtime, async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        gate.run_until_cancelled(accept_loop(shared, seat, listener)).await;
+                    }
+                    Err(error) => error!(%error, "cannot watch a listening socket"),
+                }
+            });
+        }
+    }
+
+    /// Ends the thread; what is left of its sessions is dropped.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        if self.thread.join().is_err() {
+            error!("a worker had ended by a panic");
+        }
+    }
+}
+
+/// Ends silent sessions, settles byte counts and moves the coarse clock on, for ever.
+async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = shared.tools.clock.sweep();
+        sessions.sweep(now, &shared.settings.load().silence);
+        if fades {
+            shared.pool.snapshot().backends.iter().for_each(|backend| backend.fade());
+        }
+    }
+}
