@@ -1,1 +1,8 @@
-//! The coordinator's side: where masters come from. Knows nothing of client sockets.
+//! The coordinator's side: where the balancer's members come from.
+//!
+//! It knows masters, not client sockets; what it learns it writes into the feed that the balancer
+//! reads.
+
+pub mod membership;
+
+pub use membership::MembershipWriter;

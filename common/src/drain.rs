@@ -83,7 +83,6 @@ pub const CUTTING_MAX: Duration = Duration::from_secs(2);
 mod tests {
     use super::StopEvent::*;
     use super::StopPhase::*;
-    use super::*;
 
     #[test]
     fn every_phase_and_event() {

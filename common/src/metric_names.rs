@@ -98,15 +98,36 @@ mod tests {
     fn the_docs_name_exactly_these() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `mainstay_")).collect();
+        let rows: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `mainstay_"))
+            .collect();
         let expected: Vec<String> = ALL.iter().map(row).collect();
-        assert_eq!(rows, expected, "docs/metrics.md should hold:\n{}", expected.join("\n"));
+        assert_eq!(
+            rows,
+            expected,
+            "docs/metrics.md should hold:\n{}",
+            expected.join("\n")
+        );
     }
 
     fn row(metric: &Metric) -> String {
-        let labels: Vec<String> =
-            metric.labels.split(',').filter(|l| !l.is_empty()).map(|l| format!("`{l}`")).collect();
-        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
-        format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
+        let labels: Vec<String> = metric
+            .labels
+            .split(',')
+            .filter(|l| !l.is_empty())
+            .map(|l| format!("`{l}`"))
+            .collect();
+        let kind = if metric.kind == Kind::Counter {
+            "counter"
+        } else {
+            "gauge"
+        };
+        format!(
+            "| `{}` | {kind} | {} | {} |",
+            metric.name,
+            labels.join(", "),
+            metric.help
+        )
     }
 }

@@ -39,8 +39,14 @@ pub struct Settings {
 impl From<&Timeouts> for Settings {
     fn from(timeouts: &Timeouts) -> Self {
         Self {
-            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
-            silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
+            dial: DialLimits {
+                connect: timeouts.connect,
+                total: timeouts.dial,
+            },
+            silence: SilenceLimits {
+                idle: timeouts.idle,
+                half_close: timeouts.half_close,
+            },
         }
     }
 }
@@ -93,7 +99,11 @@ pub struct Balancer {
 #[must_use]
 pub fn worker_count(configured: usize) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    if configured == 0 { processors() } else { configured }
+    if configured == 0 {
+        processors()
+    } else {
+        configured
+    }
 }
 
 impl Balancer {
@@ -105,7 +115,10 @@ impl Balancer {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
-        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
+        let tools = RelayTools {
+            clock: Clock::default(),
+            pipes: Pipes::new(budget.pipes),
+        };
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
@@ -119,20 +132,28 @@ impl Balancer {
             limit,
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
-        let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
-        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
-        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
+        let workers = workers
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Worker)?;
+        let gate = Mutex::new(Gate {
+            ports,
+            opened: None,
+            shut: false,
+        });
+        Ok(Self {
+            shared,
+            workers,
+            gate,
+            listen,
+            listening: AtomicBool::new(false),
+        })
     }
 
-    /// Keeps the pool equal to the membership, and the port open while there is a member, until it
-    /// is dropped. Cancel-safe.
+    /// Applies each change of the membership until it is dropped. Cancel-safe.
     pub async fn follow(&self, mut feed: MembershipFeed) {
-        loop {
+        while feed.changed().await.is_ok() {
             let membership = Arc::clone(&feed.borrow_and_update());
             self.apply(&membership);
-            if feed.changed().await.is_err() {
-                return;
-            }
         }
     }
 
@@ -140,8 +161,15 @@ impl Balancer {
     pub fn apply(&self, membership: &Membership) {
         self.shared.pool.apply(membership, self.now());
         let members = membership.members.len();
-        info!(generation = membership.generation, members, "membership applied");
-        let moved = if members > 0 { self.open() } else { self.close() };
+        info!(
+            generation = membership.generation,
+            members, "membership applied"
+        );
+        let moved = if members > 0 {
+            self.open()
+        } else {
+            self.close()
+        };
         if let Err(error) = moved {
             error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
         }
@@ -166,7 +194,11 @@ impl Balancer {
     /// Closes the port until the next member.
     fn close(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
-        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
+        let prepared = if gate.shut {
+            Ok(())
+        } else {
+            gate.ports.prepare_reopening()
+        };
         if let Some(token) = gate.opened.take() {
             token.cancel();
             self.listening.store(false, Ordering::Release);
@@ -189,7 +221,9 @@ impl Balancer {
 
     /// Resets every session.
     pub fn cut_all(&self, reason: CloseReason) {
-        self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
+        self.workers
+            .iter()
+            .for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
     }
 
     /// Resolves when no client connection is left. Cancel-safe.

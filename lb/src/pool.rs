@@ -48,17 +48,16 @@ impl Tried {
 impl BackendSet {
     /// The backend for a new connection, counted on it and noted in `tried`. Backends that failed a
     /// moment ago come last, the one whose time is over soonest first. `None` when all are tried.
-    pub fn pick(
-        &self,
-        tried: &mut Tried,
-        now: Millis,
-        trial: Duration,
-    ) -> Option<ConnectionGuard> {
-        self.pick_trusted(tried, now, trial).or_else(|| self.pick_last_resort(tried))
+    pub fn pick(&self, tried: &mut Tried, now: Millis, trial: Duration) -> Option<ConnectionGuard> {
+        self.pick_trusted(tried, now, trial)
+            .or_else(|| self.pick_last_resort(tried))
     }
 
     fn untried(&self, tried: Tried) -> impl Iterator<Item = (usize, &Arc<Backend>)> {
-        self.backends.iter().enumerate().filter(move |(index, _)| !tried.contains(*index))
+        self.backends
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| !tried.contains(*index))
     }
 
     fn pick_trusted(
@@ -70,8 +69,9 @@ impl BackendSet {
         let mut passed_over = *tried;
         let mut races = 0;
         loop {
-            let usable =
-                self.untried(passed_over).filter(|(_, backend)| !backend.refusals().skipped(now));
+            let usable = self
+                .untried(passed_over)
+                .filter(|(_, backend)| !backend.refusals().skipped(now));
             let candidates = usable.map(|(index, backend)| backend.candidate(index));
             let chosen = least_connections(candidates, fastrand::u32(..))?;
             let backend = self.backends.get(chosen.index)?;
@@ -92,7 +92,9 @@ impl BackendSet {
     }
 
     fn pick_last_resort(&self, tried: &mut Tried) -> Option<ConnectionGuard> {
-        let soonest = self.untried(*tried).min_by_key(|(_, b)| b.refusals().skip_until());
+        let soonest = self
+            .untried(*tried)
+            .min_by_key(|(_, b)| b.refusals().skip_until());
         let (index, backend) = soonest?;
         tried.add(index);
         Some(backend.reserve_anyway())
@@ -101,7 +103,9 @@ impl BackendSet {
     /// Whether some backend has not failed a moment ago.
     #[must_use]
     pub fn has_usable(&self, now: Millis) -> bool {
-        self.backends.iter().any(|backend| !backend.refusals().skipped(now))
+        self.backends
+            .iter()
+            .any(|backend| !backend.refusals().skipped(now))
     }
 }
 
@@ -134,7 +138,11 @@ impl Pool {
     pub fn apply(&self, membership: &Membership, now: Millis) {
         let old = self.current.load_full();
         let mut known: HashMap<SocketAddr, Arc<Backend>> = HashMap::new();
-        for backend in self.retired().into_iter().chain(old.backends.iter().cloned()) {
+        for backend in self
+            .retired()
+            .into_iter()
+            .chain(old.backends.iter().cloned())
+        {
             known.insert(backend.member.addr, backend);
         }
         let backend_of = |member: &Member| match known.get(&member.addr) {
@@ -144,10 +152,17 @@ impl Pool {
         };
         let backends: Vec<_> = membership.members.iter().map(backend_of).collect();
         let kept = |backend: &Arc<Backend>| backends.iter().any(|new| new.is(backend));
-        let gone: Vec<_> = known.values().filter(|backend| !kept(backend)).cloned().collect();
+        let gone: Vec<_> = known
+            .values()
+            .filter(|backend| !kept(backend))
+            .cloned()
+            .collect();
         *self.retired.lock() = gone;
         let generation = membership.generation;
-        self.current.store(Arc::new(BackendSet { generation, backends }));
+        self.current.store(Arc::new(BackendSet {
+            generation,
+            backends,
+        }));
     }
 }
 
@@ -165,7 +180,10 @@ mod tests {
             addr: format!("10.0.0.{name}:6443").parse().unwrap(),
             source: Source::Static,
         };
-        Membership { generation, members: names.iter().map(member).collect() }
+        Membership {
+            generation,
+            members: names.iter().map(member).collect(),
+        }
     }
 
     fn pool(names: &[&str]) -> Pool {
@@ -201,7 +219,10 @@ mod tests {
         });
         let loads: Vec<u32> = set.backends.iter().map(|backend| backend.load()).collect();
         assert_eq!(loads.iter().sum::<u32>(), 1200);
-        assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1, "{loads:?}");
+        assert!(
+            loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1,
+            "{loads:?}"
+        );
     }
 
     #[test]
@@ -256,13 +277,20 @@ mod tests {
     #[test]
     fn a_removed_backend_lives_while_it_is_used() {
         let pool = pool(&["1", "2"]);
-        let held = pool.snapshot().pick(&mut Tried::default(), Millis(0), TRIAL).unwrap();
+        let held = pool
+            .snapshot()
+            .pick(&mut Tried::default(), Millis(0), TRIAL)
+            .unwrap();
         let name = held.backend().member.name.clone();
         pool.apply(&membership(2, &[]), Millis(1));
         assert_eq!(pool.retired().len(), 1);
         pool.apply(&membership(3, &["1", "2"]), Millis(2));
         let back = pool.snapshot();
-        let same = back.backends.iter().find(|backend| backend.member.name == name).unwrap();
+        let same = back
+            .backends
+            .iter()
+            .find(|backend| backend.member.name == name)
+            .unwrap();
         assert_eq!(same.load(), 1, "its counts came back");
         assert!(pool.retired().is_empty());
         drop(held);

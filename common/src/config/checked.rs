@@ -99,11 +99,18 @@ impl Config {
         let raw = Raw(layers);
         let listen = raw.listen()?;
         let backends = raw.backends(&listen)?;
-        let chosen = |name| layers.setting(name).map(|setting| setting.origin != Origin::Default);
+        let chosen = |name| {
+            layers
+                .setting(name)
+                .map(|setting| setting.origin != Origin::Default)
+        };
         Ok(Self {
             backends,
             listen,
-            probe: raw.choice("probe", &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)])?,
+            probe: raw.choice(
+                "probe",
+                &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)],
+            )?,
             admin: raw.parsed("admin", AdminAddr::parse)?,
             state_dir: raw.parsed("state_dir", directory)?,
             state_dir_chosen: chosen("state_dir")?,
@@ -123,8 +130,11 @@ impl Config {
     }
 }
 
-const LOG_FORMATS: &[(&str, LogFormat)] =
-    &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[
+    ("auto", LogFormat::Auto),
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+];
 
 const LOG_LEVELS: &[(&str, tracing::Level)] = &[
     ("error", tracing::Level::ERROR),
@@ -142,7 +152,11 @@ struct Raw<'a>(&'a Layers);
 impl Raw<'_> {
     fn wrong(&self, key: &'static str, reason: String) -> ConfigError {
         match self.0.setting(key) {
-            Ok(setting) => ConfigError::Value { origin: setting.origin.clone(), key, reason },
+            Ok(setting) => ConfigError::Value {
+                origin: setting.origin.clone(),
+                key,
+                reason,
+            },
             Err(error) => error,
         }
     }
@@ -175,7 +189,9 @@ impl Raw<'_> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, ConfigError> {
         let items = self.list(key)?.iter().map(|item| parse(item));
-        items.collect::<Result<_, _>>().map_err(|reason| self.wrong(key, reason))
+        items
+            .collect::<Result<_, _>>()
+            .map_err(|reason| self.wrong(key, reason))
     }
 
     fn choice<T: Copy>(&self, key: &'static str, known: &[(&str, T)]) -> Result<T, ConfigError> {
@@ -198,8 +214,9 @@ impl Raw<'_> {
     }
 
     fn duration(&self, key: &'static str, min: Duration) -> Result<Duration, ConfigError> {
-        let duration =
-            self.parsed(key, |text| duration::parse(text).map_err(|error| error.to_string()))?;
+        let duration = self.parsed(key, |text| {
+            duration::parse(text).map_err(|error| error.to_string())
+        })?;
         if duration < min {
             let reason = format!("must be at least {}", duration::exact(min));
             return Err(self.wrong(key, reason));
@@ -259,12 +276,23 @@ impl Raw<'_> {
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("names no directory".into()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() {
+        Err("names no directory".into())
+    } else {
+        Ok(PathBuf::from(text))
+    }
 }
 
 fn first_repeated<T: Eq + std::hash::Hash>(mut items: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = HashSet::new();
-    items.find_map(|item| if seen.contains(&item) { Some(item) } else { seen.insert(item); None })
+    items.find_map(|item| {
+        if seen.contains(&item) {
+            Some(item)
+        } else {
+            seen.insert(item);
+            None
+        }
+    })
 }
 
 #[cfg(test)]
@@ -294,16 +322,56 @@ mod tests {
     fn says_what_is_wrong_with_a_value() {
         let many: Vec<String> = (0..65).map(|n| format!("10.0.0.{n}")).collect();
         let table = [
-            ("--listen", list(&[]), "flag --listen: listen: needs 1 to 16 addresses"),
-            ("--listen", list(&["x"]), "flag --listen: listen: `x` is no address to listen on"),
-            ("--listen", list(&[":1", ":1"]), "flag --listen: listen: `[::]:1` stands there twice"),
-            ("--backend", list(&["m:6443"]), "flag --backend: backends: `m:6443` is no backend"),
-            ("--backend", list(&["10.0.0.1", "10.0.0.1:6443"]), "flag --backend: backends: `10.0.0.1:6443` stands there twice"),
-            ("--backend", list(&["a=10.0.0.1", "a=10.0.0.2"]), "flag --backend: backends: two backends are named `a`"),
-            ("--backend", list(&["127.0.0.1:6443"]), "flag --backend: backends: `127.0.0.1:6443` is our own"),
-            ("--backend", Value::List(many), "flag --backend: backends: has 65 backends"),
-            ("--probe", Value::Text("icmp".into()), "flag --probe: probe: `icmp` is none of https, tcp"),
-            ("--admin", Value::Text("x".into()), "flag --admin: admin: `x` is no admin address"),
+            (
+                "--listen",
+                list(&[]),
+                "flag --listen: listen: needs 1 to 16 addresses",
+            ),
+            (
+                "--listen",
+                list(&["x"]),
+                "flag --listen: listen: `x` is no address to listen on",
+            ),
+            (
+                "--listen",
+                list(&[":1", ":1"]),
+                "flag --listen: listen: `[::]:1` stands there twice",
+            ),
+            (
+                "--backend",
+                list(&["m:6443"]),
+                "flag --backend: backends: `m:6443` is no backend",
+            ),
+            (
+                "--backend",
+                list(&["10.0.0.1", "10.0.0.1:6443"]),
+                "flag --backend: backends: `10.0.0.1:6443` stands there twice",
+            ),
+            (
+                "--backend",
+                list(&["a=10.0.0.1", "a=10.0.0.2"]),
+                "flag --backend: backends: two backends are named `a`",
+            ),
+            (
+                "--backend",
+                list(&["127.0.0.1:6443"]),
+                "flag --backend: backends: `127.0.0.1:6443` is our own",
+            ),
+            (
+                "--backend",
+                Value::List(many),
+                "flag --backend: backends: has 65 backends",
+            ),
+            (
+                "--probe",
+                Value::Text("icmp".into()),
+                "flag --probe: probe: `icmp` is none of https, tcp",
+            ),
+            (
+                "--admin",
+                Value::Text("x".into()),
+                "flag --admin: admin: `x` is no admin address",
+            ),
         ];
         for (flag, value, expected) in table {
             let said = with(flag, value).unwrap_err().to_string();

@@ -40,7 +40,14 @@ const fn key(
     reload: bool,
     doc: &'static str,
 ) -> Key {
-    Key { name, shape, default, flag, reload, doc }
+    Key {
+        name,
+        shape,
+        default,
+        flag,
+        reload,
+        doc,
+    }
 }
 
 /// All keys, in the order in which they are shown.
@@ -180,7 +187,11 @@ pub fn find(name: &str) -> Option<&'static Key> {
 /// Whether `name` is the table of some keys, as `timeouts` is of `timeouts.idle`.
 #[must_use]
 pub fn is_table(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+    KEYS.iter().any(|key| {
+        key.name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 /// A hint for a key that does not exist: the nearest one, if any is near.
@@ -202,7 +213,8 @@ pub fn hint(unknown: &str) -> String {
 /// The table as the Markdown of `docs/config.md`.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = String::from("| key | default | flag | reload | meaning |\n|---|---|---|---|---|\n");
+    let mut text =
+        String::from("| key | default | flag | reload | meaning |\n|---|---|---|---|---|\n");
     for key in KEYS {
         let default = match key.shape {
             Shape::Text => format!("`\"{}\"`", key.default),
@@ -210,9 +222,16 @@ pub fn reference() -> String {
             Shape::List if key.default.is_empty() => "`[]`".to_owned(),
             Shape::List => format!("`[\"{}\"]`", key.default.replace(' ', "\", \"")),
         };
-        let flag = if key.flag.is_empty() { String::new() } else { format!("`{}`", key.flag) };
+        let flag = if key.flag.is_empty() {
+            String::new()
+        } else {
+            format!("`{}`", key.flag)
+        };
         let reload = if key.reload { "yes" } else { "restart" };
-        text.push_str(&format!("| `{}` | {default} | {flag} | {reload} | {} |\n", key.name, key.doc));
+        text.push_str(&format!(
+            "| `{}` | {default} | {flag} | {reload} | {} |\n",
+            key.name, key.doc
+        ));
     }
     text
 }
@@ -231,7 +250,11 @@ mod tests {
             ("drain_timeout", "stop.drain_timeout"),
         ];
         for (written, meant) in table {
-            assert_eq!(hint(written), format!("; did you mean `{meant}`?"), "{written}");
+            assert_eq!(
+                hint(written),
+                format!("; did you mean `{meant}`?"),
+                "{written}"
+            );
         }
         assert!(hint("something.else.entirely").contains("mainstay check"));
     }
@@ -240,6 +263,10 @@ mod tests {
     fn the_reference_in_the_docs_is_this_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
         let page = std::fs::read_to_string(path).unwrap();
-        assert!(page.contains(&reference()), "put this into docs/config.md:\n\n{}", reference());
+        assert!(
+            page.contains(&reference()),
+            "put this into docs/config.md:\n\n{}",
+            reference()
+        );
     }
 }

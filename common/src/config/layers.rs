@@ -72,8 +72,13 @@ pub struct Layers {
 
 impl Default for Layers {
     fn default() -> Self {
-        let built_in = |key: &Key| Setting { value: default_value(key), origin: Origin::Default };
-        Self { settings: KEYS.iter().map(|key| (key.name, built_in(key))).collect() }
+        let built_in = |key: &Key| Setting {
+            value: default_value(key),
+            origin: Origin::Default,
+        };
+        Self {
+            settings: KEYS.iter().map(|key| (key.name, built_in(key))).collect(),
+        }
     }
 }
 
@@ -91,7 +96,10 @@ impl Layers {
             None if path.is_none() => {}
             None => {
                 let reason = "there is no such file; leave --config out to run without one".into();
-                return Err(ConfigError::Unreadable { path: chosen.display().to_string(), reason });
+                return Err(ConfigError::Unreadable {
+                    path: chosen.display().to_string(),
+                    reason,
+                });
             }
         }
         Ok(layers)
@@ -100,13 +108,20 @@ impl Layers {
     /// Sets the key that `flag` overrides.
     pub fn set_flag(&mut self, flag: &'static str, value: Value) {
         if let Some(key) = KEYS.iter().find(|key| key.flag == flag) {
-            self.settings.insert(key.name, Setting { value, origin: Origin::Flag(flag) });
+            self.settings.insert(
+                key.name,
+                Setting {
+                    value,
+                    origin: Origin::Flag(flag),
+                },
+            );
         }
     }
 
     /// Every key with its setting, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Key, &Setting)> {
-        KEYS.iter().filter_map(|key| Some((key, self.settings.get(key.name)?)))
+        KEYS.iter()
+            .filter_map(|key| Some((key, self.settings.get(key.name)?)))
     }
 
     /// The setting of a declared key.
@@ -137,7 +152,6 @@ fn default_value(key: &Key) -> Value {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +159,11 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let dir = tempfile();
-        std::fs::write(&dir, "backends = [\"10.0.0.1\"]\n[timeouts]\nidle = \"1h\"\n").unwrap();
+        std::fs::write(
+            &dir,
+            "backends = [\"10.0.0.1\"]\n[timeouts]\nidle = \"1h\"\n",
+        )
+        .unwrap();
         let mut layers = Layers::from_file(Some(&dir)).unwrap();
         layers.set_flag("--backend", Value::List(vec!["10.0.0.9".into()]));
         let origin = |name| layers.setting(name).unwrap().origin.to_string();
@@ -159,7 +177,10 @@ mod tests {
     fn a_missing_file_is_an_error_only_when_named() {
         let missing = Path::new("/nowhere/mainstay.toml");
         let error = Layers::from_file(Some(missing)).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/mainstay.toml: there is no such file"), "{error}");
+        assert!(
+            error.contains("/nowhere/mainstay.toml: there is no such file"),
+            "{error}"
+        );
     }
 
     #[test]

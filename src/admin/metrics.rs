@@ -1,0 +1,110 @@
+//! `/metrics`: the counts of the running program as Prometheus reads them.
+//!
+//! The counts live where they are made, as atomics. Each scrape writes them into a recorder of its
+//! own, so that nothing is counted twice and a removed backend leaves no stale series.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use common::metric_names::{self as names, ALL, Kind};
+use common::status::BackendState;
+use lb::Backend;
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::Report;
+use crate::telemetry::{COMMIT, VERSION};
+
+/// All metrics in Prometheus' text format.
+pub(super) fn render(report: &Report) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    with_local_recorder(&recorder, || {
+        describe();
+        program(report);
+        connections(report);
+        backends(report);
+    });
+    handle.render()
+}
+
+fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+        }
+    }
+}
+
+fn program(report: &Report) {
+    let started = report
+        .started_at
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    gauge!(names::BUILD_INFO, "version" => VERSION, "commit" => COMMIT).set(1);
+    gauge!(names::START_TIME).set(started.as_secs_f64());
+    gauge!(names::READY).set(flag(report.ready().is_ok()));
+    gauge!(names::LISTENING).set(flag(report.balancer().listening()));
+    let reloads = |result: &'static str, count: u64| {
+        counter!(names::RELOADS, "result" => result).absolute(count);
+    };
+    reloads("applied", report.reloads_applied.load(Ordering::Relaxed));
+    reloads("refused", report.reloads_refused.load(Ordering::Relaxed));
+}
+
+fn connections(report: &Report) {
+    let balancer = report.balancer();
+    gauge!(names::CONNECTIONS).set(count(balancer.open_connections()));
+    gauge!(names::CONNECTIONS_LIMIT).set(count(balancer.connection_limit()));
+    counter!(names::CONNECTIONS_ACCEPTED).absolute(balancer.accepted());
+    for (reason, ended) in balancer.closes().iter() {
+        counter!(names::CONNECTIONS_CLOSED, "reason" => reason.label()).absolute(ended);
+    }
+    counter!(names::ACCEPT_ERRORS).absolute(balancer.accept_errors());
+    gauge!(names::PIPES).set(count(balancer.pipes().in_use()));
+    gauge!(names::PIPES_LIMIT).set(count(balancer.pipes().limit()));
+    counter!(names::PIPES_DENIED).absolute(balancer.pipes().denied());
+}
+
+fn backends(report: &Report) {
+    let set = report.balancer().pool().snapshot();
+    gauge!(names::MEMBERSHIP_GENERATION).set(set.generation as f64);
+    let now = report.balancer().now();
+    for backend in &set.backends {
+        let usable = !backend.refusals().skipped(now);
+        one_backend(
+            backend,
+            if usable {
+                BackendState::Up
+            } else {
+                BackendState::Skipped
+            },
+        );
+    }
+    for backend in report.balancer().pool().retired() {
+        one_backend(&backend, BackendState::Removed);
+    }
+}
+
+fn one_backend(backend: &Arc<Backend>, state: BackendState) {
+    let name = || backend.member.name.clone();
+    gauge!(names::BACKEND_USABLE, "backend" => name()).set(flag(state == BackendState::Up));
+    gauge!(names::BACKEND_CONNECTIONS, "backend" => name()).set(f64::from(backend.load()));
+    counter!(names::BACKEND_CONNECTIONS_TOTAL, "backend" => name()).absolute(backend.connections());
+    counter!(names::BACKEND_RECEIVED_BYTES, "backend" => name()).absolute(backend.received());
+    counter!(names::BACKEND_SENT_BYTES, "backend" => name()).absolute(backend.sent());
+    for (failure, failed) in backend.failures() {
+        let labels = [("backend", name()), ("failure", failure.label().to_owned())];
+        counter!(names::BACKEND_DIAL_FAILURES, &labels).absolute(failed);
+    }
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn count(number: usize) -> f64 {
+    number as f64
+}

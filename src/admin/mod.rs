@@ -1,0 +1,12 @@
+//! The admin endpoint: whether we live, whether we are ready, metrics, status.
+//!
+//! It runs on the control thread. Whatever a client of it does, no byte of a session waits.
+
+pub(crate) mod client;
+mod metrics;
+mod report;
+mod routes;
+mod server;
+
+pub(crate) use report::Report;
+pub(crate) use server::{AdminSocket, serve};

@@ -1,0 +1,166 @@
+//! The HTTP server of the admin endpoint, on TCP or a unix socket, with limits on everything.
+
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Tasks;
+use common::config::AdminAddr;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::{Report, routes};
+
+/// Most admin connections at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Longest wait for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest life of a connection: a scraper that stalls must not keep its place.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest head of a request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A unix socket is for root and the group of the service.
+const SOCKET_MODE: u32 = 0o660;
+
+/// The bound admin address. A unix socket is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    listener: Listener,
+    /// The address in use, with the port that was chosen for port 0.
+    pub(crate) addr: AdminAddr,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already, or not ours to remove: then there is nothing to clean up.
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+impl AdminSocket {
+    /// Binds the address.
+    pub(crate) async fn bind(addr: &AdminAddr) -> io::Result<Self> {
+        match addr {
+            AdminAddr::Tcp(wanted) => {
+                let listener = TcpListener::bind(wanted).await?;
+                let addr = AdminAddr::Tcp(listener.local_addr()?);
+                Ok(Self {
+                    listener: Listener::Tcp(listener),
+                    addr,
+                })
+            }
+            AdminAddr::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                let file = SocketFile(path.clone());
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+                Ok(Self {
+                    listener: Listener::Unix {
+                        listener,
+                        _file: file,
+                    },
+                    addr: addr.clone(),
+                })
+            }
+        }
+    }
+}
+
+/// Removes the socket that a killed process left behind; one that answers is in use.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            let reason = "there is a file of this name that is no socket";
+            Err(io::Error::new(ErrorKind::AlreadyExists, reason))
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            Err(ErrorKind::AddrInUse.into())
+        }
+        Ok(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Answers until it is dropped. No error ends the loop. Cancel-safe.
+pub(crate) async fn serve(socket: AdminSocket, report: Arc<Report>, tasks: Tasks) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Semaphore::acquire_owned(Arc::clone(&places)).await else {
+            return;
+        };
+        let accepted = match &socket.listener {
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Either::Tcp(stream)),
+            Listener::Unix { listener, .. } => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Either::Unix(stream)),
+        };
+        let report = Arc::clone(&report);
+        match accepted {
+            Ok(stream) => tasks.spawn_until_stopped("admin connection", async move {
+                match stream {
+                    Either::Tcp(stream) => converse(stream, report).await,
+                    Either::Unix(stream) => converse(stream, report).await,
+                }
+                drop(place);
+            }),
+            Err(error) => {
+                warn!(%error, "cannot accept on the admin endpoint");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+enum Either {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+/// Answers the requests of one connection.
+async fn converse<S>(stream: S, report: Arc<Report>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let answer = routes::answer(&report, request.method(), request.uri().path());
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that goes away or is cut off is no event worth a line.
+    tokio::time::timeout(CONNECTION_TIMEOUT, connection)
+        .await
+        .ok();
+}

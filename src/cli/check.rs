@@ -1,0 +1,36 @@
+//! `mainstay check`: what `serve` would do with this configuration.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::options::ConfigOptions;
+
+/// Check the configuration and print every value with where it was set.
+///
+/// Takes the flags of `mainstay serve`. The output is itself a valid configuration file.
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    #[command(flatten)]
+    options: ConfigOptions,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let (layers, _) = self.options.load()?;
+        let rows: Vec<_> = layers
+            .iter()
+            .map(|(key, setting)| (format!("{} = {}", key.name, setting.value), &setting.origin))
+            .collect();
+        let width = rows
+            .iter()
+            .map(|(row, _)| row.chars().count())
+            .max()
+            .unwrap_or_default();
+        let mut out = std::io::stdout().lock();
+        for (row, origin) in rows {
+            writeln!(out, "{row:width$}  # {origin}")?;
+        }
+        Ok(())
+    }
+}

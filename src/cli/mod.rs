@@ -1,0 +1,99 @@
+//! The command line: one file for each subcommand.
+
+mod check;
+mod options;
+
+mod serve;
+mod status;
+
+use std::ffi::OsString;
+
+pub(crate) use options::ConfigOptions;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Stop};
+use crate::telemetry::BUILD;
+
+/// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
+///
+/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; the other
+/// commands look at the one that runs.
+///
+/// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
+/// not there (port taken, nobody answers), 77 not permitted.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version = BUILD, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Status(status::StatusCommand),
+}
+
+/// Runs the subcommand of the process's arguments.
+pub(crate) fn run() -> anyhow::Result<()> {
+    run_with(std::env::args_os())
+}
+
+fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(wanted) if !wanted.use_stderr() => return Ok(wanted.print()?),
+        Err(wrong) => return Err(usage(&wrong)),
+    };
+    match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Status(status) => status.run(),
+    }
+}
+
+/// clap's text without its `error: ` and the empty line at its end: ours prints the program's name.
+fn usage(wrong: &clap::Error) -> anyhow::Error {
+    let text = wrong.render().to_string();
+    let sentence = match wrong.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("no command given\n\n{text}")
+        }
+        _ => text.strip_prefix("error: ").unwrap_or(&text).to_owned(),
+    };
+    Stop::new(Exit::Usage, sentence.trim_end()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_a_key_exists() {
+        let serve = Cli::command().find_subcommand("serve").unwrap().clone();
+        let flags: Vec<String> = serve
+            .get_arguments()
+            .filter_map(|a| a.get_long())
+            .map(|l| format!("--{l}"))
+            .collect();
+        for key in common::config::keys::KEYS
+            .iter()
+            .filter(|key| !key.flag.is_empty())
+        {
+            assert!(
+                flags.contains(&key.flag.to_owned()),
+                "{} of {}",
+                key.flag,
+                key.name
+            );
+        }
+    }
+}

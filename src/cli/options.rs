@@ -1,0 +1,81 @@
+//! The flags that `serve` and `check` share: where the configuration comes from and what overrides
+//! it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use common::config::{Config, ConfigError, Layers, Value};
+
+use crate::exit::{Exit, Stop};
+
+/// Where the configuration comes from. Flags override the file.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigOptions {
+    /// Configuration file [default: /etc/mainstay/mainstay.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Address to accept clients on; repeat for several [default: [::]:6443].
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+
+    /// A master, as IP, IP:PORT or NAME=IP:PORT; repeat for each.
+    #[arg(long, value_name = "ADDR")]
+    backend: Vec<String>,
+
+    /// How backends are questioned: https for apiservers, tcp for anything else [default: https].
+    #[arg(long, value_name = "KIND")]
+    probe: Option<String>,
+
+    /// Where /livez, /readyz, /metrics and /v1/status answer: IP:PORT or unix:PATH
+    /// [default: 127.0.0.1:6446].
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+
+    /// Directory for what must survive a restart [default: /var/lib/mainstay].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
+
+    /// How log lines look: auto, text or json [default: auto].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+
+    /// Least important level that is logged: error, warn, info, debug or trace [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl ConfigOptions {
+    /// The raw settings: defaults, file and flags.
+    pub(crate) fn layers(&self) -> Result<Layers, ConfigError> {
+        let mut layers = Layers::from_file(self.config.as_deref())?;
+        let lists = [("--listen", &self.listen), ("--backend", &self.backend)];
+        for (flag, items) in lists {
+            if !items.is_empty() {
+                layers.set_flag(flag, Value::List(items.clone()));
+            }
+        }
+        let texts = [
+            ("--probe", &self.probe),
+            ("--admin", &self.admin),
+            ("--state-dir", &self.state_dir),
+            ("--log-format", &self.log_format),
+            ("--log-level", &self.log_level),
+        ];
+        for (flag, text) in texts {
+            if let Some(text) = text {
+                layers.set_flag(flag, Value::Text(text.clone()));
+            }
+        }
+        Ok(layers)
+    }
+
+    /// The raw settings and what they mean; a wrong one ends the program with its sentence.
+    pub(crate) fn load(&self) -> anyhow::Result<(Layers, Config)> {
+        let loaded = self.layers().and_then(|layers| {
+            let config = Config::checked(&layers)?;
+            Ok((layers, config))
+        });
+        loaded.map_err(|error| Stop::new(Exit::Usage, error).into())
+    }
+}

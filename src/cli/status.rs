@@ -1,0 +1,236 @@
+//! `mainstay status`: what the running balancer does.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
+use common::config::{AdminAddr, Config, Layers};
+use common::duration;
+use common::status::{BackendStatus, Status};
+
+use crate::admin::client;
+use crate::exit::{Exit, Stop};
+
+/// Show the backends and where connections go.
+#[derive(Args, Debug)]
+pub(super) struct StatusCommand {
+    /// Admin address of the balancer [default: the one of the configuration].
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+
+    /// Configuration file that names the admin address.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// A table for people or JSON for machines.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+impl StatusCommand {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let body = client::get(&self.admin_addr()?, "/v1/status")?;
+        let mut out = std::io::stdout().lock();
+        match self.output {
+            Output::Json => out.write_all(&body)?,
+            Output::Table => {
+                let status: Status = serde_json::from_slice(&body).map_err(|error| {
+                    Stop::new(
+                        Exit::Failed,
+                        format!("the answer is no status of Mainstay: {error}"),
+                    )
+                })?;
+                write!(out, "{}", page(&status))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn admin_addr(&self) -> anyhow::Result<AdminAddr> {
+        let usage = |reason| Stop::new(Exit::Usage, reason);
+        if let Some(text) = &self.admin {
+            return Ok(
+                AdminAddr::parse(text).map_err(|reason| usage(format!("--admin: {reason}")))?
+            );
+        }
+        let config = Layers::from_file(self.config.as_deref())
+            .and_then(|layers| Config::checked(&layers))
+            .map_err(|error| usage(error.to_string()))?;
+        Ok(config.admin)
+    }
+}
+
+/// The whole screen.
+fn page(status: &Status) -> String {
+    let up = duration::age(Duration::from_secs(status.uptime_seconds));
+    let port = if status.listening { "open" } else { "closed" };
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let mut page = format!(
+        "mainstay {} ({})  pid {}  up {up}  {ready}\n{} {port}  connections {} of {}  accepted {}\n",
+        status.version,
+        status.commit,
+        status.pid,
+        status.listen.join(" "),
+        status.connections.open,
+        status.connections.limit,
+        status.connections.accepted_total,
+    );
+    if status.backends.is_empty() {
+        page.push_str("\nNo backend: the port is closed. Add one with `backends` or --backend.\n");
+    } else {
+        page.push_str(&format!("\n{}\n", backends(&status.backends)));
+    }
+    page
+}
+
+fn backends(rows: &[BackendStatus]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "NAME", "ADDRESS", "SOURCE", "STATE", "CONNS", "SHARE", "TOTAL", "FAILED", "RECEIVED",
+        "SENT", "AGE", "WHY",
+    ]);
+    for index in 4..11 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let all: u64 = rows.iter().map(|row| row.connections).sum();
+    for row in rows {
+        table.add_row([
+            row.name.clone(),
+            row.addr.clone(),
+            row.source.to_string(),
+            row.state.name().to_owned(),
+            row.connections.to_string(),
+            share(row.connections, all),
+            row.connections_total.to_string(),
+            row.dial_failures_total.to_string(),
+            bytes(row.received_bytes),
+            bytes(row.sent_bytes),
+            duration::age(Duration::from_secs(row.age_seconds)),
+            row.why.clone(),
+        ]);
+    }
+    table
+}
+
+/// A part of a whole in per cent.
+fn share(part: u64, all: u64) -> String {
+    match (part * 100 + all / 2).checked_div(all) {
+        Some(percent) => format!("{percent}%"),
+        None => "-".to_owned(),
+    }
+}
+
+/// `512 B`, `1.5 MiB`
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut tenths = count.saturating_mul(10) / 1024;
+    let mut unit = UNITS[0];
+    for larger in UNITS.iter().skip(1) {
+        if tenths < 10 * 1024 {
+            break;
+        }
+        tenths /= 1024;
+        unit = larger;
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Source;
+    use common::drain::StopPhase;
+    use common::status::{BackendState, ConnectionStatus};
+
+    #[test]
+    fn sizes_for_people() {
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "1638.3 PiB"),
+        ];
+        for (count, shown) in table {
+            assert_eq!(bytes(count), shown);
+        }
+    }
+
+    #[test]
+    fn shares_for_people() {
+        assert_eq!(share(1, 3), "33%");
+        assert_eq!(share(2, 3), "67%");
+        assert_eq!(share(0, 0), "-");
+    }
+
+    #[test]
+    fn the_whole_screen() {
+        let backend = |name: &str, state, why: &str| BackendStatus {
+            name: name.into(),
+            addr: "10.0.0.11:6443".into(),
+            source: Source::Static,
+            state,
+            why: why.into(),
+            connections: 5,
+            connections_total: 120,
+            dial_failures_total: 0,
+            received_bytes: 2048,
+            sent_bytes: 10,
+            age_seconds: 3700,
+        };
+        let mut status = Status {
+            version: "0.1.0".into(),
+            commit: "abc".into(),
+            pid: 7,
+            uptime_seconds: 61,
+            phase: StopPhase::Serving,
+            ready: true,
+            listen: vec!["[::]:6443".into()],
+            listening: true,
+            generation: 1,
+            connections: ConnectionStatus {
+                open: 10,
+                limit: 100,
+                accepted_total: 9,
+                ..Default::default()
+            },
+            backends: vec![
+                backend("master-0", BackendState::Up, "accepts connections"),
+                backend(
+                    "m1",
+                    BackendState::Skipped,
+                    "2 failed dials in a row, next try in 1s",
+                ),
+            ],
+        };
+        let shown: Vec<String> = page(&status)
+            .lines()
+            .map(|l| l.trim_end().to_owned())
+            .collect();
+        let expected = [
+            "mainstay 0.1.0 (abc)  pid 7  up 1m  ready",
+            "[::]:6443 open  connections 10 of 100  accepted 9",
+            "",
+            " NAME      ADDRESS         SOURCE  STATE    CONNS  SHARE  TOTAL  FAILED  RECEIVED  SENT  AGE  WHY",
+            " master-0  10.0.0.11:6443  static  UP           5    50%    120       0   2.0 KiB  10 B   1h  accepts connections",
+            " m1        10.0.0.11:6443  static  SKIPPED      5    50%    120       0   2.0 KiB  10 B   1h  2 failed dials in a row, next try in 1s",
+        ];
+        assert_eq!(shown, expected);
+        status.backends.clear();
+        assert!(page(&status).contains("No backend: the port is closed."));
+    }
+}

@@ -1,0 +1,182 @@
+//! The wiring of the running balancer: configuration → ports → members → signals → stop.
+//!
+//! The control thread runs here; bytes move on the workers of `lb`.
+
+mod limits;
+mod reload;
+mod state_dir;
+mod stop;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use bootstrap::MembershipWriter;
+use common::Tasks;
+use common::config::Config;
+use lb::Balancer;
+use lb::balancer::StartError;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+
+use crate::admin::{self, AdminSocket, Report};
+use crate::cli::ConfigOptions;
+use crate::exit::{Exit, Stop};
+use crate::telemetry;
+use reload::Reloader;
+
+/// Runs until a signal asks to stop.
+pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
+    let (layers, config) = options.load()?;
+    telemetry::init(&config)?;
+    info!(
+        build = telemetry::BUILD,
+        pid = std::process::id(),
+        "mainstay starts"
+    );
+    state_dir::prepare(&config)?;
+    let budget = limits::apply(&config);
+    let balancer = Arc::new(Balancer::start(&config, budget).map_err(|error| not_started(&error))?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reloader = Reloader::new(options, layers, &config);
+    let stopped = runtime.block_on(control(&balancer, &config, reloader));
+    drop(runtime);
+    match Arc::try_unwrap(balancer) {
+        Ok(balancer) => balancer.stop(),
+        Err(_) => anyhow::bail!("internal: a task still holds the balancer after the stop"),
+    }
+    stopped
+}
+
+/// Everything that is not moving bytes.
+async fn control(
+    balancer: &Arc<Balancer>,
+    config: &Config,
+    mut reloader: Reloader,
+) -> anyhow::Result<()> {
+    let tasks = Tasks::new();
+    let mut signals = Signals::new()?;
+    let report = Arc::new(Report::new(Arc::clone(balancer)));
+    let socket = AdminSocket::bind(&config.admin)
+        .await
+        .map_err(|error| not_bound(config, &error))?;
+    info!(admin = %socket.addr, "admin endpoint open");
+    tasks.spawn_until_stopped(
+        "admin",
+        admin::serve(socket, Arc::clone(&report), tasks.child()),
+    );
+
+    let writer = MembershipWriter::new(config.backends.clone());
+    let mut feed = writer.feed();
+    balancer.apply(&Arc::clone(&feed.borrow_and_update()));
+    let follower = Arc::clone(balancer);
+    tasks.spawn_until_stopped("membership", async move { follower.follow(feed).await });
+
+    notify(&[NotifyState::Ready]);
+    loop {
+        match signals.next().await {
+            Wish::Reload => {
+                notify_reloading();
+                report.reloaded(reloader.reload(balancer, &writer));
+                notify(&[NotifyState::Ready]);
+            }
+            Wish::Stop => break,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    stop::in_phases(&report, reloader.stop_limits(), &mut signals).await;
+    tasks.stop();
+    tasks.finished().await;
+    info!("mainstay stopped");
+    Ok(())
+}
+
+/// What a signal asks for.
+enum Wish {
+    Reload,
+    Stop,
+}
+
+/// The signals we listen to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next wish. Cancel-safe.
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+        }
+    }
+
+    /// Resolves when we are asked to stop, once more. Cancel-safe.
+    async fn stop(&mut self) {
+        while matches!(self.next().await, Wish::Reload) {}
+    }
+}
+
+/// Tells systemd, if it started us.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
+}
+
+fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot notify the service manager"),
+    }
+}
+
+/// The sentence for an address that cannot be listened on.
+fn not_started(error: &StartError) -> anyhow::Error {
+    match error {
+        StartError::Bind(bind) => {
+            cannot_bind(&format!("listen on {}", bind.addr), &bind.source).into()
+        }
+        StartError::Worker(source) => anyhow::anyhow!("{error}: {source}"),
+    }
+}
+
+fn not_bound(config: &Config, error: &std::io::Error) -> Stop {
+    cannot_bind(&format!("open the admin endpoint {}", config.admin), error)
+}
+
+fn cannot_bind(what: &str, error: &std::io::Error) -> Stop {
+    use std::io::ErrorKind as Kind;
+    let (exit, reason) = match error.kind() {
+        Kind::AddrInUse => (
+            Exit::Unavailable,
+            "the address is in use; stop the other program (`ss -ltnp` names it) or choose another".to_owned(),
+        ),
+        Kind::PermissionDenied => (
+            Exit::Refused,
+            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, sockets a writable directory"
+                .to_owned(),
+        ),
+        Kind::AddrNotAvailable => (
+            Exit::Unavailable,
+            "this host does not have that address; `ip address` lists those it has".to_owned(),
+        ),
+        Kind::NotFound => (Exit::Unavailable, "its directory does not exist".to_owned()),
+        _ => (Exit::Unavailable, error.to_string()),
+    };
+    Stop::new(exit, format!("cannot {what}: {reason}"))
+}

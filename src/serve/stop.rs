@@ -1,0 +1,56 @@
+//! Stops in phases: the pure machine is `common::drain`, this is its driver.
+
+use std::time::Duration;
+
+use common::drain::{StopEvent, StopLimits, StopPhase};
+use lb::CloseReason;
+use tracing::info;
+
+use super::Signals;
+use crate::admin::Report;
+
+/// Goes through the phases until the program may end.
+pub(crate) async fn in_phases(report: &Report, limits: StopLimits, signals: &mut Signals) {
+    let mut phase = StopPhase::Serving.after(StopEvent::StopRequested);
+    while phase != StopPhase::Stopped {
+        enter(report, phase);
+        let event = next_event(report, phase, &limits, signals).await;
+        phase = phase.after(event);
+    }
+    report.enter(phase);
+}
+
+/// What a phase does when it begins.
+fn enter(report: &Report, phase: StopPhase) {
+    report.enter(phase);
+    let connections = report.balancer().open_connections();
+    match phase {
+        StopPhase::Draining => {
+            report.balancer().shut();
+            info!(
+                connections,
+                "stopping: port closed, sessions go on; signal again to cut them"
+            );
+        }
+        StopPhase::Cutting => {
+            report.balancer().cut_all(CloseReason::Stopping);
+            info!(connections, "stopping: sessions reset");
+        }
+        StopPhase::LameDuck => info!(connections, "stopping: /readyz fails, port still open"),
+        StopPhase::Serving | StopPhase::Stopped => {}
+    }
+}
+
+async fn next_event(
+    report: &Report,
+    phase: StopPhase,
+    limits: &StopLimits,
+    signals: &mut Signals,
+) -> StopEvent {
+    let limit = phase.time_limit(limits).unwrap_or(Duration::ZERO);
+    tokio::select! {
+        () = tokio::time::sleep(limit) => StopEvent::TimeOver,
+        () = signals.stop() => StopEvent::StopRequested,
+        () = report.balancer().emptied(), if phase >= StopPhase::Draining => StopEvent::NoSessionLeft,
+    }
+}

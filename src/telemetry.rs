@@ -1,0 +1,44 @@
+//! Log lines: text for people on a terminal, one JSON object a line otherwise, always on stderr.
+//!
+//! The message is a constant sentence, data stands in fields. State changes are at info, once for
+//! each change; nothing above debug is written per connection.
+
+use std::io::IsTerminal;
+
+use common::config::{Config, LogFormat};
+use tracing_subscriber::fmt;
+
+/// The version and the commit that this binary was built from.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this binary was built from, or `unknown`.
+pub(crate) const COMMIT: &str = env!("MAINSTAY_COMMIT");
+
+/// `0.1.0 (commit 1234abcd, release)`
+pub(crate) const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("MAINSTAY_COMMIT"),
+    ", ",
+    env!("MAINSTAY_PROFILE"),
+    ")"
+);
+
+/// Begins to log as configured.
+pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
+    let terminal = std::io::stderr().is_terminal();
+    let text = match config.log_format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let subscriber = fmt()
+        .with_max_level(config.log_level)
+        .with_writer(std::io::stderr);
+    let started = if text {
+        subscriber.with_ansi(terminal).with_target(false).try_init()
+    } else {
+        subscriber.json().flatten_event(true).try_init()
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
