@@ -20,6 +20,8 @@ impl Expiration {
     /// The moment in UTC, cut to the second.
     #[must_use]
     pub fn utc(at: Timestamp) -> Self {
+        // Cutting a moment to its second cannot leave the range of moments.
+        let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
         Self {
             at,
             offset: Offset::UTC,

@@ -124,7 +124,8 @@ impl PrivateKey {
         let curve = curve.or_else(|| Curve::from_oid(named?))?;
         let point = take_tagged(&mut key, 1)
             .and_then(|mut bits| take(&mut bits, BIT_STRING)?.split_first())
-            .map(|(_unused_bits, point)| point.to_vec());
+            .map(|(_unused_bits, point)| point.to_vec())
+            .filter(|point| point.len() == 1 + 2 * curve.scalar_bytes());
         Some(Self::Ec {
             curve,
             scalar: curve.padded(scalar)?,
@@ -138,7 +139,8 @@ impl PrivateKey {
         matches!(self, Self::Ec { pkcs8: true, .. })
     }
 
-    /// Whether `public` is this key's public half. On a curve that `ring` lacks (P-521), a key that
+    /// Whether `public` is this key's public half. The answer does not depend on the random numbers
+    /// that `ring` wants for signatures, which are never made here. On a curve that `ring` lacks (P-521), a key that
     /// does not carry its public half is taken to fit.
     pub(super) fn fits(&self, public: &PublicKey) -> bool {
         match (self, public) {

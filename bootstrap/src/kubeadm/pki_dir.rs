@@ -252,7 +252,8 @@ fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
         source,
     };
     let length = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Err(read(io::Error::other("not a regular file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(read(error)),
     };

@@ -139,24 +139,25 @@ impl TokenSecret {
         if *name != token.id().secret_name() {
             return Err(TokenSecretError::OtherName { name: name.clone() });
         }
-        let optional = |entry| secret.data.text(entry).filter(|text| !text.is_empty());
-        let expiration = optional(EXPIRATION)
-            .map(str::parse)
+        // Like Go, which takes any bytes for a string; none that is not UTF-8 is an expiration.
+        let optional =
+            |entry| String::from_utf8_lossy(secret.data.bytes(entry).unwrap_or_default());
+        let expiration = Some(optional(EXPIRATION))
+            .filter(|text| !text.is_empty())
+            .map(|text| text.parse())
             .transpose()
             .map_err(|source| TokenSecretError::Expiration {
                 name: name.clone(),
                 source,
             })?;
-        let groups = optional(EXTRA_GROUPS)
-            .unwrap_or_default()
-            .split(',')
-            .map(str::to_owned);
+        let groups = optional(EXTRA_GROUPS);
+        let groups = groups.split(',').filter(|group| !group.is_empty());
         Ok(Self {
             token,
-            description: optional(DESCRIPTION).unwrap_or_default().to_owned(),
+            description: optional(DESCRIPTION).into_owned(),
             expiration,
             usages: usages(secret),
-            groups: groups.filter(|group| !group.is_empty()).collect(),
+            groups: groups.map(str::to_owned).collect(),
         })
     }
 

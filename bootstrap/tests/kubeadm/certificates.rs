@@ -156,6 +156,7 @@ fn the_owner_reference_is_kubeadms_and_tells_the_secrets_fate() {
             OwnerState::Expired(expiration)
         );
         assert_eq!(state(None, before), OwnerState::Missing);
+        assert!(!state(Some(&owner), before).is_doomed() && state(None, before).is_doomed());
         let mut other = owner.clone();
         other.metadata.uid = Some("other".to_owned());
         assert_eq!(state(Some(&other), before), OwnerState::OtherUid);
@@ -340,4 +341,56 @@ fn an_rsa_key_is_uploaded_as_it_is() {
     let upload = set.clone().into_upload().unwrap();
     assert_eq!(upload.converted, []);
     assert_eq!(upload.certs, set);
+}
+
+/// `tests/fixtures/keys`, made with OpenSSL: the same key in each form, and its certificate.
+fn ca_pair(certificate: &str, key: &str) -> CertSet {
+    let pem = |file: &str| bytes(&format!("keys/{file}"));
+    vector_set(&[
+        (CertEntry::CaCert, pem(certificate)),
+        (CertEntry::CaKey, pem(key)),
+    ])
+}
+
+#[test]
+fn larger_curves_fit_their_certificates_in_each_form() {
+    for (curve, other) in [("secp384r1", "secp521r1"), ("secp521r1", "secp384r1")] {
+        let certificate = format!("{curve}.crt");
+        for form in ["sec1", "pkcs8", "bare"] {
+            let set = ca_pair(&certificate, &format!("{curve}.{form}.key"));
+            assert_eq!(set.defects(), [], "{curve} {form}");
+        }
+        let upload = ca_pair(&certificate, &format!("{curve}.pkcs8.key"))
+            .into_upload()
+            .unwrap();
+        let sec1 = bytes(&format!("keys/{curve}.sec1.key"));
+        assert_eq!(upload.certs.file(CertEntry::CaKey), Some(sec1.as_slice()));
+
+        let mismatch = ca_pair(&certificate, &format!("{other}.sec1.key")).defects();
+        assert!(
+            matches!(mismatch.as_slice(), [Defect::Mismatch { .. }]),
+            "{mismatch:?}"
+        );
+    }
+    // What `openssl ecparam -genkey` writes has a block of parameters before the key.
+    assert_eq!(
+        ca_pair("secp384r1.crt", "secp384r1.parameters.key").defects(),
+        []
+    );
+}
+
+#[test]
+fn an_ed25519_ca_is_refused() {
+    let defects = ca_pair("ed25519.crt", "ed25519.key").defects();
+    let wrong = |entry, found: &str| Defect::WrongContent {
+        entry,
+        found: found.to_owned(),
+    };
+    assert_eq!(
+        defects,
+        [
+            wrong(CertEntry::CaCert, "CERTIFICATE"),
+            wrong(CertEntry::CaKey, "PRIVATE KEY")
+        ]
+    );
 }

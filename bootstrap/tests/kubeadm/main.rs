@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::let_underscore_must_use,
+    clippy::panic,
     reason = "a test's helpers fail like the test itself"
 )]
 

@@ -64,7 +64,7 @@ proptest! {
         let _ = text.parse::<CertificateKey>();
         let _ = text.parse::<BootstrapToken>();
         let _ = text.parse::<CaPin>();
-        let _ = text.parse::<Expiration>();
+        let _ = text.parse::<Expiration>().map(|expiration| expiration.to_string());
         let _ = text.parse::<ControlPlaneEndpoint>();
         let _ = text.parse::<KubernetesVersion>();
         let _ = Secret::parse(&text);

@@ -220,6 +220,10 @@ fn a_secret_that_is_no_token_is_refused() {
         refused(&|secret| secret.data.insert("expiration", "soon")),
         TokenSecretError::Expiration { .. }
     ));
+    assert!(matches!(
+        refused(&|secret| secret.data.insert("expiration", [0xff])),
+        TokenSecretError::Expiration { .. }
+    ));
     // Anything but `true` is no usage.
     let mut secret = good.clone();
     secret.data.insert("usage-bootstrap-signing", "yes");
