@@ -86,10 +86,12 @@ impl CertSet {
             let blocks = pem::blocks(file?);
             let certificate = first_certificate(&blocks)?;
             let validity = certificate.validity();
+            // "No end" is written as the last second of 9999 (RFC 5280), a day beyond jiff's range.
+            let moment = |second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
             Some(CertificateDates {
                 entry,
-                not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
-                not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
+                not_before: moment(validity.not_before.timestamp()),
+                not_after: moment(validity.not_after.timestamp()),
             })
         };
         self.entries().filter_map(dates).collect()

@@ -93,10 +93,9 @@ impl CertEntry {
     #[must_use]
     pub fn kind(self) -> EntryKind {
         match self {
-            Self::CaCert | Self::FrontProxyCaCert | Self::EtcdCaCert | Self::ExternalEtcdCaCert => {
-                EntryKind::Authority
-            }
-            Self::ExternalEtcdCert => EntryKind::Certificate,
+            Self::CaCert | Self::FrontProxyCaCert | Self::EtcdCaCert => EntryKind::Authority,
+            // Nothing is signed with the CA of an external etcd here, it is only trusted.
+            Self::ExternalEtcdCaCert | Self::ExternalEtcdCert => EntryKind::Certificate,
             Self::ServiceAccountPublic => EntryKind::PublicKey,
             Self::CaKey
             | Self::FrontProxyCaKey

@@ -394,3 +394,22 @@ fn an_ed25519_ca_is_refused() {
         ]
     );
 }
+
+#[test]
+fn a_certificate_without_end_is_valid() {
+    let set = ca_pair("endless.crt", "secp384r1.sec1.key");
+    assert_eq!(set.defects(), []);
+    let dates = set.certificates();
+    assert_eq!(dates[0].entry, CertEntry::CaCert);
+    assert_eq!(
+        dates[0].validity("2999-01-01T00:00:00Z".parse().unwrap()),
+        Validity::Current
+    );
+}
+
+#[test]
+fn the_ca_of_an_external_etcd_need_not_sign() {
+    let leaf = Zeroizing::new(bytes("kubeadm-1.36/pki-master0/etcd/server.crt"));
+    let set = CertSet::new(Topology::External, [(CertEntry::ExternalEtcdCaCert, leaf)]);
+    assert!(set.defects().iter().all(Defect::is_absence));
+}
