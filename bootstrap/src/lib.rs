@@ -1,8 +1,10 @@
-//! The coordinator's side: where the balancer's members come from.
+//! The coordinator's side: where masters come from, and what kubeadm needs to make one.
 //!
 //! It knows masters, not client sockets; what it learns it writes into the feed that the balancer
-//! reads.
+//! reads ([`membership`]). [`kubeadm`] holds kubeadm's formats, without any input or output of its
+//! own but the certificate directory.
 
+pub mod kubeadm;
 pub mod membership;
 
 pub use membership::MembershipWriter;

@@ -75,15 +75,10 @@ async fn control(
     tasks.spawn_until_stopped("membership", async move { follower.follow(feed).await });
 
     notify(&[NotifyState::Ready]);
-    loop {
-        match signals.next().await {
-            Wish::Reload => {
-                notify_reloading();
-                report.reloaded(reloader.reload(balancer, &writer));
-                notify(&[NotifyState::Ready]);
-            }
-            Wish::Stop => break,
-        }
+    while let Wish::Reload = signals.next().await {
+        notify_reloading();
+        report.reloaded(reloader.reload(balancer, &writer));
+        notify(&[NotifyState::Ready]);
     }
     notify(&[NotifyState::Stopping]);
     stop::in_phases(&report, reloader.stop_limits(), &mut signals).await;
