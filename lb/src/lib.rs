@@ -20,6 +20,8 @@ pub mod pick;
 pub mod pool;
 pub mod refusal;
 
+pub mod health;
+
 pub mod dial;
 pub mod relay;
 pub mod session;
