@@ -1,0 +1,200 @@
+//! The report as Markdown: for each part of the catalogue a table with a row for every scenario and
+//! peer. A peer that could not be measured keeps its row and says why.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::{
+    peer::Peer,
+    results::{Figure, PeerRecord, Results},
+    scenario::{Group, Scenario},
+    stats,
+};
+
+/// A column: its heading, its figure, and whether the ratio to the best peer stands beside it.
+type Column = (&'static str, Figure, bool);
+
+const COUNTED: [Column; 7] = [
+    ("requests/s", Figure::PerSecond, true),
+    ("p50 µs", Figure::P50Micros, false),
+    ("p99 µs", Figure::P99Micros, true),
+    ("p999 µs", Figure::P999Micros, false),
+    ("CPU µs/request", Figure::CpuMicrosPerRequest, true),
+    ("switches/request", Figure::SwitchesPerRequest, false),
+    ("resident", Figure::ResidentBytes, false),
+];
+
+const STREAMED: [Column; 4] = [
+    ("GiB/s", Figure::GibPerSecond, true),
+    ("CPU s/GiB", Figure::CpuSecondsPerGib, true),
+    ("cores", Figure::CpuCores, false),
+    ("resident", Figure::ResidentBytes, false),
+];
+
+const IDLE: [Column; 3] = [
+    ("bytes/session", Figure::ResidentBytesPerSession, true),
+    ("descriptors/session", Figure::DescriptorsPerSession, false),
+    ("resident", Figure::ResidentBytes, false),
+];
+
+/// The parts of the report in their order.
+const PARTS: [(Group, &str, &[Column]); 7] = [
+    (Group::Exchange, "Request and response", &COUNTED),
+    (Group::Connect, "Connect, request, close", &COUNTED),
+    (
+        Group::Open,
+        "Fixed rate (latency from the moment a request was due)",
+        &COUNTED,
+    ),
+    (Group::Bulk, "Streams", &STREAMED),
+    (Group::Idle, "Quiet sessions", &IDLE),
+    (Group::Kube, "Control-plane mix", &COUNTED),
+    (Group::Growth, "Beside established sessions", &COUNTED),
+];
+
+/// The whole report.
+pub(super) fn render(results: &Results) -> Result<String> {
+    let mut text = heading(results)?;
+    for (group, title, columns) in PARTS {
+        let mut scenarios = Vec::new();
+        for name in &results.scenarios {
+            scenarios
+                .extend(Some(Scenario::parse(name)?).filter(|scenario| scenario.group == group));
+        }
+        if !scenarios.is_empty() {
+            write!(
+                text,
+                "\n## {title}\n\n{}",
+                table(results, &scenarios, columns)?
+            )?;
+        }
+    }
+    Ok(text)
+}
+
+fn heading(results: &Results) -> Result<String> {
+    let environment = &results.environment;
+    let mut text = format!(
+        "# Benchmark of {}\n\n{}, {} cores, Linux {}. {} rounds of {} s a cell, interleaved.\n\
+         Each figure is the median of the rounds, with the smallest and largest behind it; `×` is \
+         the ratio to the best of the peers (Mainstay and the direct connection are no peers).\n\n\
+         | peer | version |\n|---|---|\n",
+        environment.date,
+        environment.processor,
+        environment.cores,
+        environment.kernel,
+        environment.rounds,
+        environment.seconds,
+    );
+    for PeerRecord {
+        peer,
+        version,
+        missing,
+    } in &results.peers
+    {
+        let state = version
+            .as_ref()
+            .or(missing.as_ref())
+            .map_or("", String::as_str);
+        writeln!(text, "| {peer} | {} |", in_a_cell(state))?;
+    }
+    Ok(text)
+}
+
+fn table(results: &Results, scenarios: &[Scenario], columns: &[Column]) -> Result<String> {
+    let mut text = "| scenario | peer |".to_owned();
+    for (heading, _, _) in columns {
+        write!(text, " {heading} |")?;
+    }
+    writeln!(
+        text,
+        " errors |\n|---|---|{}---|",
+        "---|".repeat(columns.len())
+    )?;
+    for scenario in scenarios {
+        for record in &results.peers {
+            let row = row(results, &scenario.name, record, columns);
+            writeln!(text, "| {} | {} |{row}", scenario.name, record.peer)?;
+        }
+    }
+    Ok(text)
+}
+
+fn row(results: &Results, scenario: &str, record: &PeerRecord, columns: &[Column]) -> String {
+    let peer = record.peer;
+    let fault = record
+        .missing
+        .as_deref()
+        .or_else(|| results.fault(scenario, peer));
+    let cells: Vec<Option<String>> = columns
+        .iter()
+        .map(|(_, figure, compared)| figure_cell(results, scenario, peer, *figure, *compared))
+        .collect();
+    let blanks = " |".repeat(columns.len());
+    if cells.iter().all(Option::is_none) {
+        return format!(
+            "{} {} |",
+            blanks,
+            in_a_cell(fault.unwrap_or("not measured"))
+        );
+    }
+    let cells: String = cells
+        .into_iter()
+        .map(|cell| format!(" {} |", cell.unwrap_or_else(|| "–".to_owned())))
+        .collect();
+    let errors = results
+        .spread(scenario, peer, Figure::Errors)
+        .map_or(0.0, |errors| errors.max);
+    match fault {
+        Some(fault) => format!("{cells} {errors} ({}) |", in_a_cell(fault)),
+        None => format!("{cells} {errors} |"),
+    }
+}
+
+fn figure_cell(
+    results: &Results,
+    scenario: &str,
+    peer: Peer,
+    figure: Figure,
+    compared: bool,
+) -> Option<String> {
+    let spread = results.spread(scenario, peer, figure)?;
+    let mut cell = short(spread.median);
+    if results.environment.rounds > 1 {
+        cell = format!("{cell} ({}–{})", short(spread.min), short(spread.max));
+    }
+    let rivals = results
+        .peers
+        .iter()
+        .map(|record| record.peer)
+        .filter(|peer| peer.is_rival());
+    let medians = rivals.filter_map(|rival| Some(results.spread(scenario, rival, figure)?.median));
+    if let Some(best) =
+        stats::best(medians, figure.more_is_better()).filter(|best| compared && *best > 0.0)
+    {
+        cell = format!("{cell} ×{:.2}", spread.median / best);
+    }
+    Some(cell)
+}
+
+/// Three significant digits, with `k`, `M` or `G` where that is shorter.
+fn short(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        size if size >= 1e9 => (value / 1e9, " G"),
+        size if size >= 1e6 => (value / 1e6, " M"),
+        size if size >= 1e4 => (value / 1e3, " k"),
+        _ => (value, ""),
+    };
+    let digits = match scaled.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.digits$}{unit}")
+}
+
+/// Text that cannot break a table.
+fn in_a_cell(text: &str) -> String {
+    text.replace('|', "/").replace('\n', " ")
+}
