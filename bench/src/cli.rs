@@ -38,6 +38,9 @@ pub(crate) enum Command {
         /// Threads to serve with [default: one a processor]
         #[arg(long)]
         threads: Option<usize>,
+        /// Speak TLS and HTTP/2, for the control-plane mix
+        #[arg(long)]
+        tls: bool,
     },
 }
 

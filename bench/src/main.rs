@@ -12,6 +12,7 @@ mod run;
 mod scenario;
 mod stats;
 mod threads;
+mod tls;
 mod usage;
 mod wire;
 
@@ -35,7 +36,9 @@ fn main() -> Result<()> {
         Command::Run(arguments) => until_interrupted(compare(arguments)),
         Command::Load(arguments) => until_interrupted(load(arguments)),
         Command::Report { dir } => report::write(&Results::load(&dir)?, &dir),
-        Command::Backend { threads } => backend::serve(threads.unwrap_or_else(run::threads)),
+        Command::Backend { threads, tls } => {
+            backend::serve(threads.unwrap_or_else(run::threads), tls)
+        }
         Command::Scenarios => list_scenarios(),
     }
 }
@@ -69,7 +72,7 @@ async fn compare(arguments: RunArguments) -> Result<()> {
 
 async fn load(arguments: LoadArguments) -> Result<()> {
     let scenario = Scenario::parse(&arguments.scenario)?;
-    let mut load = Load::start(&scenario, &arguments.targets, run::threads()).await?;
+    let mut load = Load::start(&scenario, &arguments.targets, run::threads(), None).await?;
     load.begin();
     tokio::time::sleep(arguments.seconds).await;
     let measured = load.end();

@@ -88,6 +88,10 @@ pub(crate) enum Figure {
     P99Micros,
     /// All but a thousandth.
     P999Micros,
+    /// Half of all calls with a connection of their own took less.
+    CallP50Micros,
+    /// All but a hundredth of them.
+    CallP99Micros,
     /// The proxy's processor time for one request.
     CpuMicrosPerRequest,
     /// The proxy's processor time for one GiB.

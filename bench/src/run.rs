@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     backend::BackendProcess,
-    load::{Load, Measured, Probe},
+    load::{Load, Measured},
     peer::{Installed, Peer, PeerProcess},
     results::{Cell, Environment, Figure, PeerRecord, Results},
     scenario::{Scenario, Work},
@@ -102,10 +102,10 @@ async fn measure(
     peer: &Installed,
     length: Duration,
 ) -> Result<(Option<String>, Figures)> {
-    let backends = BackendProcess::start()?;
-    let proxy = PeerProcess::start(peer, &backends.addresses, Probe::Plain).await?;
+    let backends = BackendProcess::start(scenario.needs_tls())?;
+    let proxy = PeerProcess::start(peer, &backends).await?;
     let idle = proxy.usage()?;
-    let mut load = Load::start(scenario, &proxy.targets, threads()).await?;
+    let mut load = Load::start(scenario, &proxy.targets, threads(), backends.tls.as_ref()).await?;
     let (warm_up, length) = match scenario.work {
         Work::Idle => (Duration::ZERO, SETTLE),
         _ => (warm_up(length), length),
@@ -154,16 +154,14 @@ pub(crate) fn throughput(measured: &Measured, work: Work) -> Figures {
         Figure::PerSecond,
         measured.operations as f64 / measured.seconds,
     );
-    if let Some(latencies) = measured
-        .latencies
-        .as_ref()
-        .filter(|latencies| !latencies.is_empty())
-    {
-        for (figure, quantile) in [
-            (Figure::P50Micros, 0.5),
-            (Figure::P99Micros, 0.99),
-            (Figure::P999Micros, 0.999),
-        ] {
+    for (figure, latencies, quantile) in [
+        (Figure::P50Micros, &measured.latencies, 0.5),
+        (Figure::P99Micros, &measured.latencies, 0.99),
+        (Figure::P999Micros, &measured.latencies, 0.999),
+        (Figure::CallP50Micros, &measured.calls, 0.5),
+        (Figure::CallP99Micros, &measured.calls, 0.99),
+    ] {
+        if let Some(latencies) = latencies.as_ref().filter(|latencies| !latencies.is_empty()) {
             figures.insert(
                 figure,
                 latencies.value_at_quantile(quantile) as f64 / 1000.0,

@@ -14,6 +14,23 @@ pub(crate) const ENDLESS: u64 = u64::MAX;
 /// How much both sides move with one system call when a stream is long.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
+/// Of a backend with TLS: the number behind this path is the length of the answer.
+pub(crate) const ANSWER_PATH: &str = "/answer/";
+
+/// Of a backend with TLS: the number behind this path is the milliseconds between two events.
+pub(crate) const WATCH_PATH: &str = "/watch/";
+
+/// Length of an event, about that of a node's heartbeat. It begins with the eight bytes of the
+/// moment it was sent.
+pub(crate) const EVENT_BYTES: usize = 512;
+
+/// Nanoseconds on the clock that all processes of a machine share.
+pub(crate) fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, rest) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or_default() * 1_000_000_000 + rest.unwrap_or_default()
+}
+
 /// What a client asks of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
@@ -32,6 +32,8 @@ pub(crate) struct Measured {
     pub(crate) fault: Option<String>,
     /// From the start of each request to the end of its answer, in nanoseconds.
     pub(crate) latencies: Option<Histogram<u64>>,
+    /// The same for calls that open a connection of their own beside other work.
+    pub(crate) calls: Option<Histogram<u64>>,
 }
 
 /// The meters of all threads.
@@ -60,6 +62,7 @@ struct Tally {
     bytes: u64,
     errors: u64,
     latencies: Option<Histogram<u64>>,
+    calls: Option<Histogram<u64>>,
 }
 
 impl Meters {
@@ -68,6 +71,7 @@ impl Meters {
         let tally = || {
             Arc::new(Mutex::new(Tally {
                 latencies: histogram(),
+                calls: histogram(),
                 ..Tally::default()
             }))
         };
@@ -114,16 +118,15 @@ impl Meters {
             errors: 0,
             fault: self.fault(),
             latencies: histogram(),
+            calls: histogram(),
         };
         for tally in &self.tallies {
             let tally = tally.lock();
             sum.operations += tally.operations;
             sum.bytes += tally.bytes;
             sum.errors += tally.errors;
-            if let (Some(all), Some(one)) = (&mut sum.latencies, &tally.latencies) {
-                // Cannot fail: both have the same span.
-                all.add(one).ok();
-            }
+            add(&mut sum.latencies, tally.latencies.as_ref());
+            add(&mut sum.calls, tally.calls.as_ref());
         }
         sum
     }
@@ -138,13 +141,30 @@ impl Meter {
     /// A request that was due at `since` has been answered, and `bytes` were received.
     pub(super) fn operation(&self, since: Instant, bytes: u64) {
         if self.counts() {
-            let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let mut tally = self.tally.lock();
             tally.operations += 1;
             tally.bytes += bytes;
-            if let Some(latencies) = &mut tally.latencies {
-                latencies.saturating_record(nanoseconds);
-            }
+            record(&mut tally.latencies, since.elapsed());
+        }
+    }
+
+    /// An event has arrived, `latency` after it was sent.
+    pub(super) fn event(&self, latency: Duration, bytes: u64) {
+        if self.counts() {
+            let mut tally = self.tally.lock();
+            tally.operations += 1;
+            tally.bytes += bytes;
+            record(&mut tally.latencies, latency);
+        }
+    }
+
+    /// A call that was due at `since` has been answered over a connection of its own.
+    pub(super) fn call(&self, since: Instant, bytes: u64) {
+        if self.counts() {
+            let mut tally = self.tally.lock();
+            tally.operations += 1;
+            tally.bytes += bytes;
+            record(&mut tally.calls, since.elapsed());
         }
     }
 
@@ -168,6 +188,19 @@ impl Meter {
 
     fn counts(&self) -> bool {
         self.shared.counting.load(Ordering::Acquire)
+    }
+}
+
+fn record(latencies: &mut Option<Histogram<u64>>, latency: Duration) {
+    if let Some(latencies) = latencies {
+        latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+fn add(sum: &mut Option<Histogram<u64>>, one: Option<&Histogram<u64>>) {
+    if let (Some(sum), Some(one)) = (sum, one) {
+        // Cannot fail: both have the same span.
+        sum.add(one).ok();
     }
 }
 

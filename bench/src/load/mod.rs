@@ -4,6 +4,7 @@
 mod bulk;
 mod connect;
 mod exchange;
+mod kube;
 mod meter;
 mod open;
 mod probe;
@@ -15,13 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use tokio_rustls::TlsConnector;
 
 use self::meter::{Meter, Meters};
-pub(crate) use self::{
-    meter::Measured,
-    probe::{Probe, backends_seen},
-};
+pub(crate) use self::{meter::Measured, probe::reaches_all};
 use crate::{
     scenario::{Scenario, Work},
     threads::Threads,
@@ -52,6 +51,7 @@ impl Load {
         scenario: &Scenario,
         targets: &[SocketAddr],
         threads: usize,
+        tls: Option<&TlsConnector>,
     ) -> Result<Self> {
         let load = Self {
             threads: Threads::start(threads)?,
@@ -61,7 +61,7 @@ impl Load {
         };
         load.hold_sessions(scenario.background)?;
         load.ready(scenario.background).await?;
-        let clients = load.start_work(scenario.work)?;
+        let clients = load.start_work(scenario.work, tls)?;
         load.ready(scenario.background + clients).await?;
         Ok(load)
     }
@@ -91,7 +91,7 @@ impl Load {
     }
 
     /// Starts the clients and says how many they are.
-    fn start_work(&self, work: Work) -> Result<usize> {
+    fn start_work(&self, work: Work, tls: Option<&TlsConnector>) -> Result<usize> {
         match work {
             Work::Exchange {
                 connections,
@@ -120,7 +120,16 @@ impl Load {
                 Ok(connections)
             }
             Work::Idle => Ok(0),
-            Work::Kube => bail!("not yet"),
+            Work::Kube => {
+                let tls = tls.context("this scenario needs backends that speak TLS; use `run`")?;
+                let mut clients = 0;
+                for part in kube::PARTS {
+                    clients += self.clients(part.clients(), |target, _, meter| {
+                        kube::repeat(part, target, tls.clone(), meter)
+                    })?;
+                }
+                Ok(clients)
+            }
         }
     }
 

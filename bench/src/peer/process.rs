@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::{Installed, Peer, nginx_stream_module, template};
 use crate::{
+    backend::BackendProcess,
     load, ports,
     usage::{self, Usage},
 };
@@ -25,6 +26,10 @@ const NGINX: &str = include_str!("../../peers/nginx.conf.tmpl");
 const HAPROXY: &str = include_str!("../../peers/haproxy.cfg.tmpl");
 const ENVOY: &str = include_str!("../../peers/envoy.yaml.tmpl");
 const MAINSTAY: &str = include_str!("../../peers/mainstay.args.tmpl");
+
+/// HAProxy's options for splicing. `splice-auto` alone would be enough in principle, but version 2.6
+/// decides by it so seldom that the streams were copied; with all three the peer is at its best.
+const SPLICE: &str = "option splice-auto\n    option splice-request\n    option splice-response";
 
 #[cfg(test)]
 pub(super) const TEMPLATES: [&str; 4] = [NGINX, HAPROXY, ENVOY, MAINSTAY];
@@ -53,30 +58,26 @@ pub(crate) struct PeerProcess {
 
 impl PeerProcess {
     /// Starts the peer in front of `backends` and waits until it reaches each of them.
-    pub(crate) async fn start(
-        installed: &Installed,
-        backends: &[SocketAddr],
-        probe: load::Probe,
-    ) -> Result<Self> {
+    pub(crate) async fn start(installed: &Installed, backends: &BackendProcess) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("mainstay-bench-")
             .tempdir()?;
         let output = dir.path().join("output");
         let mut peer = Self {
             child: None,
-            targets: backends.to_vec(),
+            targets: backends.addresses.clone(),
             output,
             _dir: dir,
         };
         if let Some(program) = &installed.program {
             let listen = ports::unused_address()?;
             let dir = peer._dir.path();
-            let arguments = arguments(installed, listen, backends, dir)?;
+            let arguments = arguments(installed, listen, &backends.addresses, dir)?;
             let child = spawn(program, &arguments, &peer.output)?;
             peer.child = Some(child);
             peer.targets = vec![listen];
         }
-        match tokio::time::timeout(START_LIMIT, peer.balances(backends.len(), probe)).await {
+        match tokio::time::timeout(START_LIMIT, peer.balances(backends)).await {
             Ok(result) => result?,
             Err(_) => bail!("does not reach all backends: {}", peer.last_words()),
         }
@@ -92,7 +93,7 @@ impl PeerProcess {
     }
 
     /// Waits until every backend has been seen through the peer.
-    async fn balances(&mut self, backends: usize, probe: load::Probe) -> Result<()> {
+    async fn balances(&mut self, backends: &BackendProcess) -> Result<()> {
         loop {
             if let Some(status) = self
                 .child
@@ -101,7 +102,7 @@ impl PeerProcess {
             {
                 bail!("ended at once with {}: {}", status?, self.last_words());
             }
-            if load::backends_seen(&self.targets, probe, 4 * backends).await >= backends {
+            if load::reaches_all(&self.targets, backends).await {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
@@ -160,7 +161,7 @@ fn arguments(
         .map(|module| format!("load_module {};", module.display()))
         .unwrap_or_default();
     let splice = if installed.peer == Peer::HaproxySplice {
-        "option splice-auto"
+        SPLICE
     } else {
         ""
     };

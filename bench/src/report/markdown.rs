@@ -38,6 +38,16 @@ const IDLE: [Column; 3] = [
     ("resident", Figure::ResidentBytes, false),
 ];
 
+const MIXED: [Column; 7] = [
+    ("messages/s", Figure::PerSecond, false),
+    ("event p50 µs", Figure::P50Micros, false),
+    ("event p99 µs", Figure::P99Micros, true),
+    ("call p50 µs", Figure::CallP50Micros, false),
+    ("call p99 µs", Figure::CallP99Micros, true),
+    ("cores", Figure::CpuCores, true),
+    ("resident", Figure::ResidentBytes, false),
+];
+
 /// The parts of the report in their order.
 const PARTS: [(Group, &str, &[Column]); 7] = [
     (Group::Exchange, "Request and response", &COUNTED),
@@ -49,7 +59,7 @@ const PARTS: [(Group, &str, &[Column]); 7] = [
     ),
     (Group::Bulk, "Streams", &STREAMED),
     (Group::Idle, "Quiet sessions", &IDLE),
-    (Group::Kube, "Control-plane mix", &COUNTED),
+    (Group::Kube, "Control-plane mix", &MIXED),
     (Group::Growth, "Beside established sessions", &COUNTED),
 ];
 
