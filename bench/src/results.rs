@@ -100,8 +100,6 @@ pub(crate) enum Figure {
     CpuCores,
     /// The proxy's context switches for one request.
     SwitchesPerRequest,
-    /// The proxy's system calls for one request.
-    SyscallsPerRequest,
     /// The proxy's resident memory at the end.
     ResidentBytes,
     /// What each session added to it.
@@ -113,6 +111,25 @@ pub(crate) enum Figure {
 }
 
 impl Figure {
+    /// All of them.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::PerSecond,
+        Self::GibPerSecond,
+        Self::P50Micros,
+        Self::P99Micros,
+        Self::P999Micros,
+        Self::CallP50Micros,
+        Self::CallP99Micros,
+        Self::CpuMicrosPerRequest,
+        Self::CpuSecondsPerGib,
+        Self::CpuCores,
+        Self::SwitchesPerRequest,
+        Self::ResidentBytes,
+        Self::ResidentBytesPerSession,
+        Self::DescriptorsPerSession,
+        Self::Errors,
+    ];
+
     /// True if the larger one wins.
     pub(crate) fn more_is_better(self) -> bool {
         matches!(self, Self::PerSecond | Self::GibPerSecond)

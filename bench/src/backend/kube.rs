@@ -53,7 +53,8 @@ async fn serve(stream: TcpStream, number: u8, acceptor: &TlsAcceptor) {
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
     };
-    let service = service_fn(move |request| future::ready(Ok::<_, Infallible>(answer(&request, number))));
+    let service =
+        service_fn(move |request| future::ready(Ok::<_, Infallible>(answer(&request, number))));
     http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await

@@ -1,7 +1,8 @@
 //! The traffic of a control plane at a steady rate: kubelets and controllers that hold watches,
 //! controllers that list everything now and then, and short calls such as `kubectl` makes. The rate
 //! is the same for every proxy, so the proxies are compared by what it costs them and by what the
-//! clients wait.
+//! clients wait. All rates are above those of a real cluster of this size: the kernel accounts in
+//! steps of a hundredth of a second, and the proxies must be told apart within a few.
 
 use std::{
     convert::Infallible,
@@ -33,14 +34,14 @@ pub(super) const PARTS: [Part; 3] = [Part::Watch, Part::List, Part::Call];
 const WINDOW_BYTES: u32 = 4 << 20;
 
 /// Milliseconds between the events of one watch.
-const EVENT_EVERY: u32 = 100;
+const EVENT_EVERY: u32 = 25;
 
 /// How often a client lists, and how long the list is: that of some hundreds of pods.
-const LIST_EVERY: Duration = Duration::from_millis(400);
+const LIST_EVERY: Duration = Duration::from_millis(200);
 const LIST_BYTES: u32 = 2 << 20;
 
 /// How often a client calls over a new connection, and the length of the answer.
-const CALL_EVERY: Duration = Duration::from_millis(100);
+const CALL_EVERY: Duration = Duration::from_millis(50);
 const CALL_BYTES: u32 = 8 << 10;
 
 /// What a client of the mix does.

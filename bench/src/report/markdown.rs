@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::{
+    medians::{self, Compared},
+    short,
+};
 use crate::{
     peer::Peer,
     results::{Figure, PeerRecord, Results},
     scenario::{Group, Scenario},
-    stats,
 };
 
 /// A column: its heading, its figure, and whether the ratio to the best peer stands beside it.
@@ -64,7 +67,7 @@ const PARTS: [(Group, &str, &[Column]); 7] = [
 ];
 
 /// The whole report.
-pub(super) fn render(results: &Results) -> Result<String> {
+pub(super) fn render(results: &Results, pictures: &[String]) -> Result<String> {
     let mut text = heading(results)?;
     for (group, title, columns) in PARTS {
         let mut scenarios = Vec::new();
@@ -79,6 +82,9 @@ pub(super) fn render(results: &Results) -> Result<String> {
                 table(results, &scenarios, columns)?
             )?;
         }
+    }
+    for picture in pictures {
+        write!(text, "\n![{0}]({0})\n", picture)?;
     }
     Ok(text)
 }
@@ -169,39 +175,18 @@ fn figure_cell(
     figure: Figure,
     compared: bool,
 ) -> Option<String> {
-    let spread = results.spread(scenario, peer, figure)?;
+    let Compared {
+        spread,
+        to_best_peer,
+    } = medians::compared(results, scenario, peer, figure)?;
     let mut cell = short(spread.median);
     if results.environment.rounds > 1 {
         cell = format!("{cell} ({}–{})", short(spread.min), short(spread.max));
     }
-    let rivals = results
-        .peers
-        .iter()
-        .map(|record| record.peer)
-        .filter(|peer| peer.is_rival());
-    let medians = rivals.filter_map(|rival| Some(results.spread(scenario, rival, figure)?.median));
-    if let Some(best) =
-        stats::best(medians, figure.more_is_better()).filter(|best| compared && *best > 0.0)
-    {
-        cell = format!("{cell} ×{:.2}", spread.median / best);
+    if let Some(ratio) = to_best_peer.filter(|_| compared) {
+        cell = format!("{cell} ×{ratio:.2}");
     }
     Some(cell)
-}
-
-/// Three significant digits, with `k`, `M` or `G` where that is shorter.
-fn short(value: f64) -> String {
-    let (scaled, unit) = match value.abs() {
-        size if size >= 1e9 => (value / 1e9, " G"),
-        size if size >= 1e6 => (value / 1e6, " M"),
-        size if size >= 1e4 => (value / 1e3, " k"),
-        _ => (value, ""),
-    };
-    let digits = match scaled.abs() {
-        size if size >= 100.0 => 0,
-        size if size >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{scaled:.digits$}{unit}")
 }
 
 /// Text that cannot break a table.
