@@ -29,7 +29,7 @@ pub(super) async fn hold(target: SocketAddr, share: usize, meter: Meter) {
             }
         }
     }
-    future::pending().await
+    future::pending::<()>().await;
 }
 
 async fn open(target: SocketAddr) -> io::Result<Client> {

@@ -38,7 +38,7 @@ pub(super) const TEMPLATES: [&str; 4] = [NGINX, HAPROXY, ENVOY, MAINSTAY];
 const START_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a peer may take to end on request before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(20);
 

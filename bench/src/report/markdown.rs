@@ -84,7 +84,7 @@ pub(super) fn render(results: &Results, pictures: &[String]) -> Result<String> {
         }
     }
     for picture in pictures {
-        write!(text, "\n![{0}]({0})\n", picture)?;
+        write!(text, "\n![{picture}]({picture})\n")?;
     }
     Ok(text)
 }

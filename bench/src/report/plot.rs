@@ -191,6 +191,7 @@ fn draw(title: &str, clusters: &[Cluster], path: &Path) -> Result<()> {
         .configure_mesh()
         .disable_x_mesh()
         .x_labels(0)
+        .light_line_style(WHITE)
         .y_label_formatter(&|value| super::short(*value))
         .label_style(FONT.into_font())
         .draw()?;
