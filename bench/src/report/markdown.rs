@@ -193,3 +193,88 @@ fn figure_cell(
 fn in_a_cell(text: &str) -> String {
     text.replace('|', "/").replace('\n', " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::results::{Cell, Environment};
+
+    fn cell(round: usize, peer: Peer, per_second: f64) -> Cell {
+        Cell {
+            round,
+            scenario: "rr-64x64".to_owned(),
+            peer,
+            fault: None,
+            figures: BTreeMap::from([(Figure::PerSecond, per_second)]),
+        }
+    }
+
+    fn record(peer: Peer, missing: Option<&str>) -> PeerRecord {
+        let version = missing.is_none().then(|| "1.0".to_owned());
+        PeerRecord {
+            peer,
+            version,
+            missing: missing.map(str::to_owned),
+        }
+    }
+
+    fn results() -> Results {
+        Results {
+            environment: Environment {
+                date: "today".to_owned(),
+                processor: "a processor".to_owned(),
+                cores: 2,
+                kernel: "6".to_owned(),
+                command: Vec::new(),
+                rounds: 2,
+                seconds: 4.0,
+            },
+            peers: vec![
+                record(Peer::Mainstay, None),
+                record(Peer::Nginx, None),
+                record(Peer::Haproxy, None),
+                record(Peer::Envoy, Some("not installed: do this | or that")),
+            ],
+            scenarios: vec!["rr-64x64".to_owned()],
+            cells: vec![
+                cell(1, Peer::Mainstay, 110.0),
+                cell(2, Peer::Mainstay, 130.0),
+                cell(1, Peer::Nginx, 100.0),
+                cell(1, Peer::Haproxy, 80.0),
+            ],
+        }
+    }
+
+    fn row_of(peer: &str) -> String {
+        let text = render(&results(), &[]).unwrap();
+        let beginning = format!("| rr-64x64 | {peer} |");
+        text.lines()
+            .find(|line| line.starts_with(&beginning))
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn a_median_stands_with_its_spread_and_ratio() {
+        let row = row_of("mainstay");
+        assert!(row.contains("| 120 (110–130) ×1.20 |"), "{row}");
+    }
+
+    #[test]
+    fn the_best_peer_has_the_ratio_one() {
+        assert!(row_of("nginx").contains("×1.00"));
+        assert!(row_of("haproxy").contains("×0.80"));
+    }
+
+    #[test]
+    fn a_missing_peer_keeps_its_row_and_the_table_its_shape() {
+        let row = row_of("envoy");
+        assert!(row.ends_with("not installed: do this / or that |"), "{row}");
+        assert_eq!(
+            row.matches('|').count(),
+            row_of("nginx").matches('|').count()
+        );
+    }
+}
