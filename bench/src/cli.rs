@@ -60,6 +60,9 @@ pub(crate) struct RunArguments {
     /// How long each scenario is counted
     #[arg(long, value_name = "S", default_value = "4", value_parser = seconds)]
     pub(crate) seconds: Duration,
+    /// Count system calls too, in further measurements under `strace`
+    #[arg(long)]
+    pub(crate) syscalls: bool,
     /// Where raw figures, report and plots go
     #[arg(long, value_name = "DIR", default_value = "bench/out/latest")]
     pub(crate) out: PathBuf,

@@ -11,12 +11,13 @@ mod results;
 mod run;
 mod scenario;
 mod stats;
+mod syscalls;
 mod threads;
 mod tls;
 mod usage;
 mod wire;
 
-use std::future::Future;
+use std::{future::Future, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
@@ -30,7 +31,17 @@ use crate::{
     scenario::Scenario,
 };
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mainstay-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute() -> Result<()> {
     peer::raise_descriptor_limit().context("raising the limit of descriptors")?;
     match Cli::parse().command {
         Command::Run(arguments) => until_interrupted(compare(arguments)),
@@ -64,6 +75,7 @@ async fn compare(arguments: RunArguments) -> Result<()> {
         scenarios: Scenario::select(&arguments.scenarios)?,
         rounds: arguments.rounds,
         length: arguments.seconds,
+        syscalls: arguments.syscalls,
     };
     let find = |peer: peer::Peer| peer.find(arguments.mainstay.as_deref(), &arguments.mainstay_arg);
     let results = run::run(&plan, find, &arguments.out).await?;

@@ -100,6 +100,10 @@ pub(crate) enum Figure {
     CpuCores,
     /// The proxy's context switches for one request.
     SwitchesPerRequest,
+    /// The proxy's system calls for one request.
+    SyscallsPerRequest,
+    /// The proxy's system calls for one MiB.
+    SyscallsPerMib,
     /// The proxy's resident memory at the end.
     ResidentBytes,
     /// What each session added to it.
@@ -112,7 +116,7 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::PerSecond,
         Self::GibPerSecond,
         Self::P50Micros,
@@ -124,6 +128,8 @@ impl Figure {
         Self::CpuSecondsPerGib,
         Self::CpuCores,
         Self::SwitchesPerRequest,
+        Self::SyscallsPerRequest,
+        Self::SyscallsPerMib,
         Self::ResidentBytes,
         Self::ResidentBytesPerSession,
         Self::DescriptorsPerSession,

@@ -18,6 +18,7 @@ use crate::{
     peer::{Installed, Peer, PeerProcess},
     results::{Cell, Environment, Figure, PeerRecord, Results},
     scenario::{Scenario, Work},
+    syscalls,
     usage::Usage,
 };
 
@@ -28,6 +29,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 const WARM_UP_SHARE: f64 = 0.25;
 const WARM_UP_LIMITS: (f64, f64) = (0.1, 1.0);
 
+/// How long system calls are counted.
+const TRACED: Duration = Duration::from_secs(1);
+
+const MIB: f64 = (1_u64 << 20) as f64;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// What to compare.
@@ -36,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) rounds: usize,
     pub(crate) length: Duration,
+    /// Count system calls as well.
+    pub(crate) syscalls: bool,
 }
 
 /// Measures everything in `plan` and saves after each round.
@@ -78,7 +85,55 @@ pub(crate) async fn run(
         }
         results.save(out)?;
     }
+    if plan.syscalls {
+        count_syscalls(plan, &installed, out, &mut results).await;
+        results.save(out)?;
+    }
     Ok(results)
+}
+
+/// Adds the system calls to the cells of the first round: each is counted once, because a count
+/// hardly varies.
+async fn count_syscalls(plan: &Plan, installed: &[Installed], out: &Path, results: &mut Results) {
+    for scenario in plan
+        .scenarios
+        .iter()
+        .filter(|scenario| scenario.work != Work::Idle)
+    {
+        for peer in installed.iter().filter(|peer| peer.program.is_some()) {
+            let cell = results.cells.iter_mut().find(|cell| {
+                cell.round == 1 && cell.scenario == scenario.name && cell.peer == peer.peer
+            });
+            match (traced(scenario, peer, out).await, cell) {
+                (Ok(figures), Some(cell)) => cell.figures.extend(figures),
+                (Err(error), _) => {
+                    eprintln!("system calls: {} {}: {error:#}", scenario.name, peer.peer);
+                }
+                (Ok(_), None) => {}
+            }
+        }
+    }
+}
+
+async fn traced(scenario: &Scenario, peer: &Installed, out: &Path) -> Result<Figures> {
+    let backends = BackendProcess::start(scenario.needs_tls())?;
+    let proxy = PeerProcess::start(peer, &backends).await?;
+    let mut load = Load::start(scenario, &proxy.targets, threads(), backends.tls.as_ref()).await?;
+    let table = out.join(format!("syscalls-{}-{}.txt", scenario.name, peer.peer));
+    let count = syscalls::Count::start(&proxy.processes(), table)?;
+    load.begin();
+    tokio::time::sleep(TRACED).await;
+    let measured = load.end();
+    let calls = count.end()? as f64;
+    let mebibytes = measured.bytes as f64 / MIB;
+    Ok(match scenario.work {
+        Work::Bulk { .. } => [(Figure::SyscallsPerMib, calls / mebibytes)].into(),
+        _ => [(
+            Figure::SyscallsPerRequest,
+            calls / measured.operations as f64,
+        )]
+        .into(),
+    })
 }
 
 async fn cell(round: usize, scenario: &Scenario, peer: &Installed, length: Duration) -> Cell {

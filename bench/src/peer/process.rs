@@ -92,6 +92,13 @@ impl PeerProcess {
             .transpose()
     }
 
+    /// Its processes; none for the direct connection.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.child
+            .as_ref()
+            .map_or_else(Vec::new, |child| usage::tree(child.id()))
+    }
+
     /// Waits until every backend has been seen through the peer.
     async fn balances(&mut self, backends: &BackendProcess) -> Result<()> {
         loop {

@@ -18,20 +18,22 @@ use crate::{
 /// A column: its heading, its figure, and whether the ratio to the best peer stands beside it.
 type Column = (&'static str, Figure, bool);
 
-const COUNTED: [Column; 7] = [
+const COUNTED: [Column; 8] = [
     ("requests/s", Figure::PerSecond, true),
     ("p50 µs", Figure::P50Micros, false),
     ("p99 µs", Figure::P99Micros, true),
     ("p999 µs", Figure::P999Micros, false),
     ("CPU µs/request", Figure::CpuMicrosPerRequest, true),
     ("switches/request", Figure::SwitchesPerRequest, false),
+    ("calls/request", Figure::SyscallsPerRequest, false),
     ("resident", Figure::ResidentBytes, false),
 ];
 
-const STREAMED: [Column; 4] = [
+const STREAMED: [Column; 5] = [
     ("GiB/s", Figure::GibPerSecond, true),
     ("CPU s/GiB", Figure::CpuSecondsPerGib, true),
     ("cores", Figure::CpuCores, false),
+    ("calls/MiB", Figure::SyscallsPerMib, false),
     ("resident", Figure::ResidentBytes, false),
 ];
 
