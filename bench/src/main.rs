@@ -3,6 +3,7 @@
 
 mod backend;
 mod cli;
+mod figures;
 mod load;
 mod peer;
 mod ports;
@@ -88,7 +89,7 @@ async fn load(arguments: LoadArguments) -> Result<()> {
     load.begin();
     tokio::time::sleep(arguments.seconds).await;
     let measured = load.end();
-    let figures = run::throughput(&measured, scenario.work);
+    let figures = figures::throughput(&measured, scenario.work);
     println!("{}", serde_json::to_string_pretty(&figures)?);
     if let Some(fault) = measured.fault.filter(|_| measured.errors > 0) {
         bail!("{} errors, the first: {fault}", measured.errors);

@@ -15,20 +15,23 @@ use anyhow::{Context as _, Result};
 const FIRST: u16 = 10_000;
 const LAST: u16 = 31_999;
 
+/// How far apart two processes that were started one after the other begin: what a process with the
+/// backends takes.
+const PORTS_PER_PROCESS: u32 = 7;
+
 /// The next port to try, counted from [`FIRST`]; processes start at different places.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A port of 127.0.0.1 on which nobody listens.
 pub(crate) fn unused() -> Result<u16> {
     let span = LAST - FIRST + 1;
-    let own = u16::try_from(std::process::id() % u32::from(span))?;
+    let own = std::process::id().wrapping_mul(PORTS_PER_PROCESS);
     (0..span)
-        .map(|_| NEXT.fetch_add(1, Ordering::Relaxed))
-        .map(|step| {
-            FIRST
-                + u16::try_from((u32::from(own) * 7 + u32::from(step)) % u32::from(span))
-                    .unwrap_or(0)
+        .filter_map(|_| {
+            let step = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+            u16::try_from(step % u32::from(span)).ok()
         })
+        .map(|offset| FIRST + offset)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .context("no port is free")
 }

@@ -14,12 +14,12 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     backend::BackendProcess,
-    load::{Load, Measured},
+    figures::{self, Figures},
+    load::Load,
     peer::{Installed, Peer, PeerProcess},
     results::{Cell, Environment, Figure, PeerRecord, Results},
     scenario::{Scenario, Work},
     syscalls,
-    usage::Usage,
 };
 
 /// Sessions that must be up before memory is looked at have this long to come to rest.
@@ -31,9 +31,6 @@ const WARM_UP_LIMITS: (f64, f64) = (0.1, 1.0);
 
 /// How long system calls are counted.
 const TRACED: Duration = Duration::from_secs(1);
-
-const MIB: f64 = (1_u64 << 20) as f64;
-const GIB: f64 = (1_u64 << 30) as f64;
 
 /// What to compare.
 pub(crate) struct Plan {
@@ -124,16 +121,7 @@ async fn traced(scenario: &Scenario, peer: &Installed, out: &Path) -> Result<Fig
     load.begin();
     tokio::time::sleep(TRACED).await;
     let measured = load.end();
-    let calls = count.end()? as f64;
-    let mebibytes = measured.bytes as f64 / MIB;
-    Ok(match scenario.work {
-        Work::Bulk { .. } => [(Figure::SyscallsPerMib, calls / mebibytes)].into(),
-        _ => [(
-            Figure::SyscallsPerRequest,
-            calls / measured.operations as f64,
-        )]
-        .into(),
-    })
+    Ok(figures::syscalls(count.end()?, &measured, scenario.work))
 }
 
 async fn cell(round: usize, scenario: &Scenario, peer: &Installed, length: Duration) -> Cell {
@@ -149,8 +137,6 @@ async fn cell(round: usize, scenario: &Scenario, peer: &Installed, length: Durat
         figures,
     }
 }
-
-type Figures = BTreeMap<Figure, f64>;
 
 async fn measure(
     scenario: &Scenario,
@@ -172,13 +158,13 @@ async fn measure(
     let after = proxy.usage()?;
     let measured = load.end();
     let accounts = idle.zip(before).zip(after);
-    let mut figures = throughput(&measured, scenario.work);
+    let mut found = figures::throughput(&measured, scenario.work);
     if let Some(((idle, before), after)) = accounts {
-        figures.extend(costs(&measured, &before, &after));
-        figures.extend(memory(scenario, &idle, &after));
+        found.extend(figures::costs(&measured, &before, &after));
+        found.extend(figures::memory(scenario, &idle, &after));
     }
     let fault = measured.fault.filter(|_| measured.errors > 0);
-    Ok((fault, figures))
+    Ok((fault, found))
 }
 
 fn warm_up(length: Duration) -> Duration {
@@ -189,79 +175,6 @@ fn warm_up(length: Duration) -> Duration {
 /// One thread of load for each processor.
 pub(crate) fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What the clients saw.
-pub(crate) fn throughput(measured: &Measured, work: Work) -> Figures {
-    let mut figures = Figures::new();
-    if work == Work::Idle || measured.seconds <= 0.0 {
-        return figures;
-    }
-    figures.insert(Figure::Errors, measured.errors as f64);
-    if matches!(work, Work::Bulk { .. }) {
-        figures.insert(
-            Figure::GibPerSecond,
-            measured.bytes as f64 / GIB / measured.seconds,
-        );
-        return figures;
-    }
-    figures.insert(
-        Figure::PerSecond,
-        measured.operations as f64 / measured.seconds,
-    );
-    for (figure, latencies, quantile) in [
-        (Figure::P50Micros, &measured.latencies, 0.5),
-        (Figure::P99Micros, &measured.latencies, 0.99),
-        (Figure::P999Micros, &measured.latencies, 0.999),
-        (Figure::CallP50Micros, &measured.calls, 0.5),
-        (Figure::CallP99Micros, &measured.calls, 0.99),
-    ] {
-        if let Some(latencies) = latencies.as_ref().filter(|latencies| !latencies.is_empty()) {
-            figures.insert(
-                figure,
-                latencies.value_at_quantile(quantile) as f64 / 1000.0,
-            );
-        }
-    }
-    figures
-}
-
-/// What the proxy spent.
-fn costs(measured: &Measured, before: &Usage, after: &Usage) -> Figures {
-    let ticks = after.cpu_ticks.saturating_sub(before.cpu_ticks);
-    let cpu = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-    let switches = after.switches.saturating_sub(before.switches) as f64;
-    let operations = measured.operations as f64;
-    let gibs = measured.bytes as f64 / GIB;
-    let mut figures = Figures::new();
-    figures.insert(Figure::CpuCores, cpu / measured.seconds);
-    figures.insert(Figure::ResidentBytes, after.resident_bytes as f64);
-    if operations > 0.0 {
-        figures.insert(Figure::CpuMicrosPerRequest, cpu * 1e6 / operations);
-        figures.insert(Figure::SwitchesPerRequest, switches / operations);
-    } else if gibs > 0.0 {
-        figures.insert(Figure::CpuSecondsPerGib, cpu / gibs);
-    }
-    figures
-}
-
-/// What each quiet session added.
-fn memory(scenario: &Scenario, idle: &Usage, after: &Usage) -> Figures {
-    if scenario.work != Work::Idle {
-        return Figures::new();
-    }
-    let per_session =
-        |before: u64, after: u64| (after as f64 - before as f64) / scenario.background as f64;
-    Figures::from([
-        (
-            Figure::ResidentBytesPerSession,
-            per_session(idle.resident_bytes, after.resident_bytes),
-        ),
-        (
-            Figure::DescriptorsPerSession,
-            per_session(idle.descriptors, after.descriptors),
-        ),
-    ])
 }
 
 fn record(peer: Peer, found: &Result<Installed, String>) -> PeerRecord {
