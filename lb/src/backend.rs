@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use common::Member;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock::Millis;
 use crate::dial::DialFailure;
-use crate::pick::{Candidate, WEIGHT_FULL};
+use crate::pick::Candidate;
 use crate::refusal::Refusals;
 
 /// How much one new connection adds to the measure of late; it decays by an eighth each sweep.
@@ -40,6 +41,8 @@ struct Counts {
     refusals: Mutex<Refusals>,
     /// Whether `refusals` holds a failure; spares the lock on the usual path.
     distrusted: AtomicBool,
+    /// Wakes the prober when a connection saw something wrong.
+    suspicion: Notify,
 }
 
 impl Backend {
@@ -113,14 +116,14 @@ impl Backend {
         }
     }
 
-    /// How it looks to the choice, as the backend at `index`.
+    /// How it looks to the choice, as the backend at `index` with this weight.
     #[must_use]
-    pub fn candidate(&self, index: usize) -> Candidate {
+    pub fn candidate(&self, index: usize, weight: u32) -> Candidate {
         let recent = self.counts.recent.load(Ordering::Relaxed);
         Candidate {
             index,
             load: self.load(),
-            weight: WEIGHT_FULL,
+            weight,
             recent,
         }
     }
@@ -153,11 +156,17 @@ impl Backend {
             *refusals = refusals.failed(begun, now);
             self.counts.distrusted.store(true, Ordering::Relaxed);
             drop(refusals);
+            self.counts.suspicion.notify_one();
             if trusted {
                 let (backend, failure) = (&self.member.name, failure.label());
                 warn!(backend, addr = %self.member.addr, failure, "backend skipped: dial failed");
             }
         }
+    }
+
+    /// Resolves when a connection saw something wrong since the last call. Cancel-safe.
+    pub async fn suspected(&self) {
+        self.counts.suspicion.notified().await;
     }
 
     /// Asks to be the one connection that tries a backend which failed before. Always granted for a

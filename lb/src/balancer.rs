@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::config::{Config, Timeouts};
-use common::{Membership, MembershipFeed};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
@@ -21,7 +20,7 @@ use crate::dial::DialLimits;
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
 use crate::relay::{Pipes, RelayTools};
-use crate::session::SilenceLimits;
+use crate::session::{Session, SilenceLimits};
 use crate::worker::Worker;
 
 /// How often the end of the last session is looked for while the program stops.
@@ -149,33 +148,8 @@ impl Balancer {
         })
     }
 
-    /// Applies each change of the membership until it is dropped. Cancel-safe.
-    pub async fn follow(&self, mut feed: MembershipFeed) {
-        while feed.changed().await.is_ok() {
-            let membership = Arc::clone(&feed.borrow_and_update());
-            self.apply(&membership);
-        }
-    }
-
-    /// Makes the members the backends and opens or closes the port accordingly.
-    pub fn apply(&self, membership: &Membership) {
-        self.shared.pool.apply(membership, self.now());
-        let members = membership.members.len();
-        info!(
-            generation = membership.generation,
-            members, "membership applied"
-        );
-        let moved = if members > 0 {
-            self.open()
-        } else {
-            self.close()
-        };
-        if let Err(error) = moved {
-            error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
-        }
-    }
-
-    fn open(&self) -> Result<(), BindError> {
+    /// Opens the port; nothing if it is open, or was closed for good.
+    pub(crate) fn open(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
         if gate.shut || gate.opened.is_some() {
             return Ok(());
@@ -191,8 +165,8 @@ impl Balancer {
         Ok(())
     }
 
-    /// Closes the port until the next member.
-    fn close(&self) -> Result<(), BindError> {
+    /// Closes the port; it may be opened again.
+    pub(crate) fn close(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
         let prepared = if gate.shut {
             Ok(())
@@ -219,11 +193,11 @@ impl Balancer {
         self.shared.settings.store(Arc::new(settings));
     }
 
-    /// Resets every session.
-    pub fn cut_all(&self, reason: CloseReason) {
+    /// Resets the sessions that fulfil `which`.
+    pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
         self.workers
             .iter()
-            .for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
+            .for_each(|worker| worker.seat.sessions.cut(reason, &which));
     }
 
     /// Resolves when no client connection is left. Cancel-safe.

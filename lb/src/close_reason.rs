@@ -41,6 +41,12 @@ close_reasons! {
     Idle = "idle",
     /// One side had ended, the other was silent for `timeouts.half_close`.
     HalfClosed = "half_closed",
+    /// The backend is not there any more, or was never ours.
+    BackendDead = "backend_dead",
+    /// The backend accepts connections and does nothing with them.
+    BackendFrozen = "backend_frozen",
+    /// The client said nothing after it connected.
+    ClientSilent = "client_silent",
     /// Every backend refused or failed.
     NoBackend = "no_backend",
     /// No backend accepted within `timeouts.dial`.

@@ -163,12 +163,8 @@ async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
         let now = shared.tools.clock.sweep();
         sessions.sweep(now, &shared.settings.load().silence);
         if fades {
-            shared
-                .pool
-                .snapshot()
-                .backends
-                .iter()
-                .for_each(|backend| backend.fade());
+            let set = shared.pool.snapshot();
+            set.entries.iter().for_each(|entry| entry.backend.fade());
         }
     }
 }

@@ -5,9 +5,13 @@
 //! answer was; [`keeper`] owns the judges, publishes what they say as one snapshot of the pool, cuts
 //! sessions and opens or closes the port.
 
+pub mod identity;
 pub mod judge;
+pub mod keeper;
 pub mod outcome;
+pub mod prober;
 pub mod timetable;
 
 pub use judge::{HealthJudge, Rank, State, Transition};
+pub use keeper::{Command, HealthFeed, Keeper, MemberHealth};
 pub use outcome::Outcome;
