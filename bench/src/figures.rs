@@ -23,16 +23,10 @@ pub(crate) fn throughput(measured: &Measured, work: Work) -> Figures {
     }
     figures.insert(Figure::Errors, measured.errors as f64);
     if matches!(work, Work::Bulk { .. }) {
-        figures.insert(
-            Figure::GibPerSecond,
-            measured.bytes as f64 / GIB / measured.seconds,
-        );
+        figures.insert(Figure::GibPerSecond, measured.bytes as f64 / GIB / measured.seconds);
         return figures;
     }
-    figures.insert(
-        Figure::PerSecond,
-        measured.operations as f64 / measured.seconds,
-    );
+    figures.insert(Figure::PerSecond, measured.operations as f64 / measured.seconds);
     for (figure, latencies, quantile) in [
         (Figure::P50Micros, &measured.latencies, 0.5),
         (Figure::P99Micros, &measured.latencies, 0.99),
@@ -41,10 +35,7 @@ pub(crate) fn throughput(measured: &Measured, work: Work) -> Figures {
         (Figure::CallP99Micros, &measured.calls, 0.99),
     ] {
         if let Some(latencies) = latencies.as_ref().filter(|latencies| !latencies.is_empty()) {
-            figures.insert(
-                figure,
-                latencies.value_at_quantile(quantile) as f64 / 1000.0,
-            );
+            figures.insert(figure, latencies.value_at_quantile(quantile) as f64 / 1000.0);
         }
     }
     figures
@@ -77,14 +68,8 @@ pub(crate) fn memory(scenario: &Scenario, idle: &Usage, after: &Usage) -> Figure
     let per_session =
         |before: u64, after: u64| (after as f64 - before as f64) / scenario.background as f64;
     Figures::from([
-        (
-            Figure::ResidentBytesPerSession,
-            per_session(idle.resident_bytes, after.resident_bytes),
-        ),
-        (
-            Figure::DescriptorsPerSession,
-            per_session(idle.descriptors, after.descriptors),
-        ),
+        (Figure::ResidentBytesPerSession, per_session(idle.resident_bytes, after.resident_bytes)),
+        (Figure::DescriptorsPerSession, per_session(idle.descriptors, after.descriptors)),
     ])
 }
 
@@ -94,11 +79,7 @@ pub(crate) fn syscalls(calls: u64, measured: &Measured, work: Work) -> Figures {
         Work::Bulk { .. } => (Figure::SyscallsPerMib, measured.bytes as f64 / MIB),
         _ => (Figure::SyscallsPerRequest, measured.operations as f64),
     };
-    if units > 0.0 {
-        Figures::from([(figure, calls as f64 / units)])
-    } else {
-        Figures::new()
-    }
+    if units > 0.0 { Figures::from([(figure, calls as f64 / units)]) } else { Figures::new() }
 }
 
 #[cfg(test)]
@@ -107,15 +88,7 @@ mod tests {
 
     fn measured(operations: u64, bytes: u64) -> Measured {
         let (errors, fault, latencies, calls) = (0, None, None, None);
-        Measured {
-            seconds: 2.0,
-            operations,
-            bytes,
-            errors,
-            fault,
-            latencies,
-            calls,
-        }
+        Measured { seconds: 2.0, operations, bytes, errors, fault, latencies, calls }
     }
 
     #[test]
@@ -131,16 +104,8 @@ mod tests {
 
     #[test]
     fn costs_are_those_of_the_time_between() {
-        let before = Usage {
-            cpu_ticks: 50,
-            switches: 10,
-            ..Usage::default()
-        };
-        let after = Usage {
-            cpu_ticks: 250,
-            switches: 40,
-            ..Usage::default()
-        };
+        let before = Usage { cpu_ticks: 50, switches: 10, ..Usage::default() };
+        let after = Usage { cpu_ticks: 250, switches: 40, ..Usage::default() };
         let figures = costs(&measured(100, 6400), &before, &after);
         let seconds = 200.0 / rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(figures.get(&Figure::CpuCores), Some(&(seconds / 2.0)));
@@ -149,16 +114,8 @@ mod tests {
 
     #[test]
     fn memory_is_divided_by_the_sessions() {
-        let idle = Usage {
-            resident_bytes: 1000,
-            descriptors: 10,
-            ..Usage::default()
-        };
-        let after = Usage {
-            resident_bytes: 6000,
-            descriptors: 30,
-            ..Usage::default()
-        };
+        let idle = Usage { resident_bytes: 1000, descriptors: 10, ..Usage::default() };
+        let after = Usage { resident_bytes: 6000, descriptors: 30, ..Usage::default() };
         let figures = memory(&Scenario::parse("idle-10").unwrap(), &idle, &after);
         assert_eq!(figures.get(&Figure::ResidentBytesPerSession), Some(&500.0));
         assert_eq!(figures.get(&Figure::DescriptorsPerSession), Some(&2.0));

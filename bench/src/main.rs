@@ -57,9 +57,7 @@ fn execute() -> Result<()> {
 
 /// Runs `work`, and drops it on the first signal: whatever it has started ends by being dropped.
 fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {

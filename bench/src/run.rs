@@ -52,25 +52,15 @@ pub(crate) async fn run(
     let found: Vec<_> = plan.peers.iter().map(|peer| (*peer, find(*peer))).collect();
     let mut results = Results {
         environment: environment(plan),
-        peers: found
-            .iter()
-            .map(|(peer, found)| record(*peer, found))
-            .collect(),
-        scenarios: plan
-            .scenarios
-            .iter()
-            .map(|scenario| scenario.name.clone())
-            .collect(),
+        peers: found.iter().map(|(peer, found)| record(*peer, found)).collect(),
+        scenarios: plan.scenarios.iter().map(|scenario| scenario.name.clone()).collect(),
         cells: Vec::new(),
     };
     for record in &results.peers {
         let state = record.missing.as_ref().or(record.version.as_ref());
         eprintln!("{:14} {}", record.peer, state.map_or("", String::as_str));
     }
-    let installed: Vec<Installed> = found
-        .into_iter()
-        .filter_map(|(_, found)| found.ok())
-        .collect();
+    let installed: Vec<Installed> = found.into_iter().filter_map(|(_, found)| found.ok()).collect();
     for round in 1..=plan.rounds {
         for scenario in &plan.scenarios {
             for peer in &installed {
@@ -92,11 +82,7 @@ pub(crate) async fn run(
 /// Adds the system calls to the cells of the first round: each is counted once, because a count
 /// hardly varies.
 async fn count_syscalls(plan: &Plan, installed: &[Installed], out: &Path, results: &mut Results) {
-    for scenario in plan
-        .scenarios
-        .iter()
-        .filter(|scenario| scenario.work != Work::Idle)
-    {
+    for scenario in plan.scenarios.iter().filter(|scenario| scenario.work != Work::Idle) {
         for peer in installed.iter().filter(|peer| peer.program.is_some()) {
             let cell = results.cells.iter_mut().find(|cell| {
                 cell.round == 1 && cell.scenario == scenario.name && cell.peer == peer.peer
@@ -129,13 +115,7 @@ async fn cell(round: usize, scenario: &Scenario, peer: &Installed, length: Durat
         Ok((fault, figures)) => (fault, figures),
         Err(error) => (Some(format!("{error:#}")), BTreeMap::new()),
     };
-    Cell {
-        round,
-        scenario: scenario.name.clone(),
-        peer: peer.peer,
-        fault,
-        figures,
-    }
+    Cell { round, scenario: scenario.name.clone(), peer: peer.peer, fault, figures }
 }
 
 async fn measure(
@@ -178,27 +158,17 @@ pub(crate) fn threads() -> usize {
 }
 
 fn record(peer: Peer, found: &Result<Installed, String>) -> PeerRecord {
-    let version = found
-        .as_ref()
-        .ok()
-        .map(|installed| installed.version.clone());
-    PeerRecord {
-        peer,
-        version,
-        missing: found.as_ref().err().cloned(),
-    }
+    let version = found.as_ref().ok().map(|installed| installed.version.clone());
+    PeerRecord { peer, version, missing: found.as_ref().err().cloned() }
 }
 
 fn environment(plan: &Plan) -> Environment {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let processor = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Environment {
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%d %H:%M UTC")
-            .to_string(),
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         processor: processor.map_or("unknown", |(_, name)| name).to_owned(),
         cores: threads(),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
@@ -210,13 +180,9 @@ fn environment(plan: &Plan) -> Environment {
 
 /// One line a cell, so that a long run can be watched.
 fn say(cell: &Cell, rounds: usize, took: Duration) {
-    let figure = [
-        Figure::PerSecond,
-        Figure::GibPerSecond,
-        Figure::ResidentBytesPerSession,
-    ]
-    .into_iter()
-    .find_map(|figure| Some((figure, cell.figures.get(&figure)?)));
+    let figure = [Figure::PerSecond, Figure::GibPerSecond, Figure::ResidentBytesPerSession]
+        .into_iter()
+        .find_map(|figure| Some((figure, cell.figures.get(&figure)?)));
     let text = match (figure, &cell.fault) {
         (Some((figure, value)), None) => format!("{value:.1} {figure:?}"),
         (Some((figure, value)), Some(fault)) => {

@@ -131,39 +131,23 @@ impl Scenario {
         let words: Vec<&str> = name.split('-').collect();
         let (group, work, background) = match words.as_slice() {
             ["rr", size] => (Group::Exchange, exchange(size)?, 0),
-            ["crr", connections] => (
-                Group::Connect,
-                Work::Connect {
-                    connections: count(connections)?,
-                },
-                0,
-            ),
+            ["crr", connections] => {
+                (Group::Connect, Work::Connect { connections: count(connections)? }, 0)
+            }
             ["open", size, rate] => (Group::Open, open(size, rate)?, 0),
             ["bulk", connections, direction] => (Group::Bulk, bulk(connections, direction)?, 0),
             ["idle", sessions] => (Group::Idle, Work::Idle, count(sessions)?),
             ["kube"] => (Group::Kube, Work::Kube, 0),
             ["growth", "rr", others] => {
-                let work = Work::Exchange {
-                    connections: GROWTH_CONNECTIONS,
-                    answer: 64,
-                };
+                let work = Work::Exchange { connections: GROWTH_CONNECTIONS, answer: 64 };
                 (Group::Growth, work, count(others)?)
             }
-            ["growth", "crr", others] => (
-                Group::Growth,
-                Work::Connect {
-                    connections: GROWTH_CONNECTIONS,
-                },
-                count(others)?,
-            ),
+            ["growth", "crr", others] => {
+                (Group::Growth, Work::Connect { connections: GROWTH_CONNECTIONS }, count(others)?)
+            }
             _ => bail!("no scenario is called {name:?}; `mainstay-bench scenarios` lists them"),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            group,
-            work,
-            background,
-        })
+        Ok(Self { name: name.to_owned(), group, work, background })
     }
 
     /// The scenarios that `patterns` select: names, or beginnings of names up to a dash. No pattern
@@ -175,15 +159,9 @@ impl Scenario {
         let mut names: Vec<&str> = Vec::new();
         for pattern in patterns {
             let beginning = format!("{pattern}-");
-            let listed: Vec<&str> = CATALOGUE
-                .into_iter()
-                .filter(|name| name.starts_with(&beginning))
-                .collect();
-            names.extend(if listed.is_empty() {
-                vec![pattern.as_str()]
-            } else {
-                listed
-            });
+            let listed: Vec<&str> =
+                CATALOGUE.into_iter().filter(|name| name.starts_with(&beginning)).collect();
+            names.extend(if listed.is_empty() { vec![pattern.as_str()] } else { listed });
         }
         names.iter().map(|name| Self::parse(name)).collect()
     }
@@ -197,35 +175,16 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.work {
-            Work::Exchange {
-                connections,
-                answer,
-            } => {
-                write!(
-                    out,
-                    "{connections} connections, 64 B requests, {answer} B answers"
-                )
+            Work::Exchange { connections, answer } => {
+                write!(out, "{connections} connections, 64 B requests, {answer} B answers")
             }
             Work::Connect { connections } => {
-                write!(
-                    out,
-                    "connect, 64 B request and answer, close; {connections} at once"
-                )
+                write!(out, "connect, 64 B request and answer, close; {connections} at once")
             }
-            Work::Open {
-                connections,
-                answer,
-                rate,
-            } => {
-                write!(
-                    out,
-                    "{rate} requests/s over {connections} connections, {answer} B answers"
-                )
+            Work::Open { connections, answer, rate } => {
+                write!(out, "{rate} requests/s over {connections} connections, {answer} B answers")
             }
-            Work::Bulk {
-                connections,
-                direction,
-            } => {
+            Work::Bulk { connections, direction } => {
                 write!(out, "{connections} endless streams, {direction:?}")
             }
             Work::Idle => write!(out, "{} quiet sessions", self.background),
@@ -240,21 +199,14 @@ impl fmt::Display for Scenario {
 
 fn exchange(size: &str) -> Result<Work> {
     let (connections, answer) = connections_by_bytes(size)?;
-    Ok(Work::Exchange {
-        connections,
-        answer,
-    })
+    Ok(Work::Exchange { connections, answer })
 }
 
 fn open(size: &str, rate: &str) -> Result<Work> {
     let (connections, answer) = connections_by_bytes(size)?;
     let rate = number(rate, 1000)?;
     ensure!(rate > 0, "a rate of nothing measures nothing");
-    Ok(Work::Open {
-        connections,
-        answer,
-        rate,
-    })
+    Ok(Work::Open { connections, answer, rate })
 }
 
 fn bulk(connections: &str, direction: &str) -> Result<Work> {
@@ -264,10 +216,7 @@ fn bulk(connections: &str, direction: &str) -> Result<Work> {
         "both" => Direction::Both,
         other => bail!("a stream goes down, up or both, not {other:?}"),
     };
-    Ok(Work::Bulk {
-        connections: count(connections)?,
-        direction,
-    })
+    Ok(Work::Bulk { connections: count(connections)?, direction })
 }
 
 fn connections_by_bytes(size: &str) -> Result<(usize, u64)> {
@@ -281,23 +230,14 @@ fn connections_by_bytes(size: &str) -> Result<(usize, u64)> {
 
 fn count(text: &str) -> Result<usize> {
     let count = usize::try_from(number(text, 1000)?)?;
-    ensure!(
-        (1..=MOST_CONNECTIONS).contains(&count),
-        "{count} connections are out of range"
-    );
+    ensure!((1..=MOST_CONNECTIONS).contains(&count), "{count} connections are out of range");
     Ok(count)
 }
 
 fn number(text: &str, thousand: u64) -> Result<u64> {
-    let (digits, factor) = text
-        .strip_suffix('k')
-        .map_or((text, 1), |digits| (digits, thousand));
-    let number: u64 = digits
-        .parse()
-        .with_context(|| format!("{text:?} is not a number"))?;
-    number
-        .checked_mul(factor)
-        .with_context(|| format!("{text:?} is too large"))
+    let (digits, factor) = text.strip_suffix('k').map_or((text, 1), |digits| (digits, thousand));
+    let number: u64 = digits.parse().with_context(|| format!("{text:?} is not a number"))?;
+    number.checked_mul(factor).with_context(|| format!("{text:?} is too large"))
 }
 
 #[cfg(test)]
@@ -314,36 +254,15 @@ mod tests {
     #[test]
     fn sizes_are_read_from_the_name() {
         let scenario = Scenario::parse("rr-16x4k").unwrap();
-        assert_eq!(
-            scenario.work,
-            Work::Exchange {
-                connections: 16,
-                answer: 4096
-            }
-        );
+        assert_eq!(scenario.work, Work::Exchange { connections: 16, answer: 4096 });
         let scenario = Scenario::parse("open-64x64-20k").unwrap();
-        assert_eq!(
-            scenario.work,
-            Work::Open {
-                connections: 64,
-                answer: 64,
-                rate: 20_000
-            }
-        );
+        assert_eq!(scenario.work, Work::Open { connections: 64, answer: 64, rate: 20_000 });
         assert_eq!(Scenario::parse("growth-crr-5000").unwrap().background, 5000);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for name in [
-            "",
-            "rr",
-            "rr-0x64",
-            "rr-64",
-            "rr-64x0",
-            "bulk-8-sideways",
-            "kube-1",
-        ] {
+        for name in ["", "rr", "rr-0x64", "rr-64", "rr-64x0", "bulk-8-sideways", "kube-1"] {
             assert!(Scenario::parse(name).is_err(), "{name:?}");
         }
     }
@@ -352,10 +271,7 @@ mod tests {
     fn a_beginning_selects_a_family() {
         let names = |pattern: &str| -> Vec<String> {
             let scenarios = Scenario::select(&[pattern.to_owned()]).unwrap();
-            scenarios
-                .into_iter()
-                .map(|scenario| scenario.name)
-                .collect()
+            scenarios.into_iter().map(|scenario| scenario.name).collect()
         };
         assert_eq!(names("bulk-8"), ["bulk-8-down", "bulk-8-up", "bulk-8-both"]);
         assert_eq!(names("rr-2x8"), ["rr-2x8"]);

@@ -40,14 +40,7 @@ mod tests {
     #[test]
     fn the_median_ignores_the_order() {
         let spread = Spread::of(&[5.0, 1.0, 3.0]).unwrap();
-        assert_eq!(
-            spread,
-            Spread {
-                median: 3.0,
-                min: 1.0,
-                max: 5.0
-            }
-        );
+        assert_eq!(spread, Spread { median: 3.0, min: 1.0, max: 5.0 });
         assert_eq!(Spread::of(&[1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Spread::of(&[]), None);
     }

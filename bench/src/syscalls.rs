@@ -28,11 +28,7 @@ impl Count {
         let child = Command::new("strace")
             .args(["-c", "-f", "-o"])
             .arg(&table)
-            .args(
-                processes
-                    .iter()
-                    .flat_map(|pid| ["-p".to_owned(), pid.to_string()]),
-            )
+            .args(processes.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]))
             .stdin(Stdio::null())
             .stderr(said.reopen()?)
             .spawn()
@@ -75,9 +71,7 @@ impl Drop for Count {
 /// The calls in the last line of the table: `100.00 0.31 12 25544 17 total`, where the column of
 /// errors may be empty.
 fn total(table: &str) -> Option<u64> {
-    let line = table
-        .lines()
-        .find(|line| line.trim_end().ends_with(" total"))?;
+    let line = table.lines().find(|line| line.trim_end().ends_with(" total"))?;
     line.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 

@@ -30,16 +30,11 @@ pub(crate) struct Threads {
 impl Threads {
     /// Starts `count` threads.
     pub(crate) fn start(count: usize) -> Result<Self> {
-        let mut threads = Self {
-            jobs: Vec::new(),
-            handles: Vec::new(),
-            stop: CancellationToken::new(),
-        };
+        let mut threads =
+            Self { jobs: Vec::new(), handles: Vec::new(), stop: CancellationToken::new() };
         for _ in 0..count {
             let (sender, jobs) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let stop = threads.stop.clone();
             let handle = thread::Builder::new()
                 .name("bench-worker".to_owned())
@@ -69,9 +64,7 @@ impl Threads {
     where
         F: Fn(tokio::net::TcpStream, &mut JoinSet<()>) + Send + Sync + 'static,
     {
-        listener
-            .set_nonblocking(true)
-            .context("making the listener non-blocking")?;
+        listener.set_nonblocking(true).context("making the listener non-blocking")?;
         let jobs = self.jobs.clone();
         let serve = Arc::new(serve);
         self.run(0, move |tasks| {
@@ -94,12 +87,8 @@ impl Drop for Threads {
 }
 
 fn send(jobs: &[mpsc::UnboundedSender<Job>], turn: usize, job: Job) -> Result<()> {
-    let thread = jobs
-        .get(turn % jobs.len().max(1))
-        .context("there are no threads")?;
-    thread
-        .send(job)
-        .map_err(|_| anyhow!("the thread has ended"))
+    let thread = jobs.get(turn % jobs.len().max(1)).context("there are no threads")?;
+    thread.send(job).map_err(|_| anyhow!("the thread has ended"))
 }
 
 /// The life of a thread: takes jobs, forgets finished tasks. Both waits are cancel-safe.
@@ -124,11 +113,7 @@ async fn accept<F>(
 {
     for turn in 0.. {
         // The stream leaves this thread's runtime, because another one may serve it.
-        match listener
-            .accept()
-            .await
-            .and_then(|(stream, _)| stream.into_std())
-        {
+        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => {
                 let serve = Arc::clone(&serve);
                 let job: Job = Box::new(move |tasks| hand_over(stream, &*serve, tasks));
@@ -147,9 +132,7 @@ fn hand_over<F>(stream: TcpStream, serve: &F, tasks: &mut JoinSet<()>)
 where
     F: Fn(tokio::net::TcpStream, &mut JoinSet<()>),
 {
-    let stream = stream
-        .set_nodelay(true)
-        .and_then(|()| tokio::net::TcpStream::from_std(stream));
+    let stream = stream.set_nodelay(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
     if let Ok(stream) = stream {
         serve(stream, tasks);
     }

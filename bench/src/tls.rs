@@ -38,10 +38,7 @@ impl Identity {
             .with_single_cert(vec![certificate.clone()], key)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self {
-            certificate: certificate.to_vec(),
-            acceptor,
-        })
+        Ok(Self { certificate: certificate.to_vec(), acceptor })
     }
 }
 

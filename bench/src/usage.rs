@@ -72,12 +72,7 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, parent)| *parent == pid)
-                .map(|(child, _)| child),
-        );
+        found.extend(parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child));
         next += 1;
     }
     found
@@ -130,10 +125,7 @@ mod tests {
     #[test]
     fn this_process_has_an_account() {
         let usage = Usage::of_tree(std::process::id()).unwrap();
-        assert!(
-            usage.resident_bytes > 0 && usage.descriptors > 0,
-            "{usage:?}"
-        );
+        assert!(usage.resident_bytes > 0 && usage.descriptors > 0, "{usage:?}");
         assert_eq!(tree(std::process::id()).first(), Some(&std::process::id()));
     }
 }

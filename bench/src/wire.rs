@@ -72,10 +72,7 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_wire() {
-        let request = Request {
-            body: 48,
-            answer: ENDLESS,
-        };
+        let request = Request { body: 48, answer: ENDLESS };
         assert_eq!(Request::parse(&request.header()), Some(request));
         assert_eq!(Request::parse(&request.header()[..15]), None);
     }
@@ -83,12 +80,6 @@ mod tests {
     #[test]
     fn a_small_request_names_its_own_length() {
         let bytes = Request::small(4096);
-        assert_eq!(
-            Request::parse(&bytes),
-            Some(Request {
-                body: 48,
-                answer: 4096
-            })
-        );
+        assert_eq!(Request::parse(&bytes), Some(Request { body: 48, answer: 4096 }));
     }
 }

@@ -49,21 +49,13 @@ impl Backend {
     /// A backend without history.
     #[must_use]
     pub fn new(member: Member, now: Millis) -> Self {
-        Self {
-            member,
-            since: now,
-            counts: Arc::default(),
-        }
+        Self { member, since: now, counts: Arc::default() }
     }
 
     /// The same backend under another name or source: it keeps its counts.
     #[must_use]
     pub fn renamed(&self, member: Member) -> Self {
-        Self {
-            member,
-            since: self.since,
-            counts: Arc::clone(&self.counts),
-        }
+        Self { member, since: self.since, counts: Arc::clone(&self.counts) }
     }
 
     /// Whether both are the same backend, perhaps under two names.
@@ -98,11 +90,7 @@ impl Backend {
 
     /// Failed attempts of each kind.
     pub fn failures(&self) -> impl Iterator<Item = (DialFailure, u64)> {
-        let counts = self
-            .counts
-            .failures
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
+        let counts = self.counts.failures.iter().map(|count| count.load(Ordering::Relaxed));
         DialFailure::ALL.iter().copied().zip(counts)
     }
 
@@ -120,12 +108,7 @@ impl Backend {
     #[must_use]
     pub fn candidate(&self, index: usize, weight: u32) -> Candidate {
         let recent = self.counts.recent.load(Ordering::Relaxed);
-        Candidate {
-            index,
-            load: self.load(),
-            weight,
-            recent,
-        }
+        Candidate { index, load: self.load(), weight, recent }
     }
 
     /// A connection was accepted by the backend.
@@ -137,10 +120,7 @@ impl Backend {
             *refusals = refusals.connected();
             self.counts.distrusted.store(false, Ordering::Relaxed);
             drop(refusals);
-            info!(
-                backend = self.member.name,
-                failures, "backend accepts connections again"
-            );
+            info!(backend = self.member.name, failures, "backend accepts connections again");
         }
     }
 
@@ -188,10 +168,7 @@ impl Backend {
     #[must_use]
     pub fn reserve(self: &Arc<Self>, seen: u32) -> Option<ConnectionGuard> {
         let next = seen.checked_add(1)?;
-        self.counts
-            .load
-            .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
-            .ok()?;
+        self.counts.load.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         Some(self.counted())
     }
 

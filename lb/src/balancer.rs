@@ -38,14 +38,8 @@ pub struct Settings {
 impl From<&Timeouts> for Settings {
     fn from(timeouts: &Timeouts) -> Self {
         Self {
-            dial: DialLimits {
-                connect: timeouts.connect,
-                total: timeouts.dial,
-            },
-            silence: SilenceLimits {
-                idle: timeouts.idle,
-                half_close: timeouts.half_close,
-            },
+            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
         }
     }
 }
@@ -98,11 +92,7 @@ pub struct Balancer {
 #[must_use]
 pub fn worker_count(configured: usize) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    if configured == 0 {
-        processors()
-    } else {
-        configured
-    }
+    if configured == 0 { processors() } else { configured }
 }
 
 impl Balancer {
@@ -114,10 +104,7 @@ impl Balancer {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
-        let tools = RelayTools {
-            clock: Clock::default(),
-            pipes: Pipes::new(budget.pipes),
-        };
+        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
@@ -131,21 +118,9 @@ impl Balancer {
             limit,
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
-        let workers = workers
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Worker)?;
-        let gate = Mutex::new(Gate {
-            ports,
-            opened: None,
-            shut: false,
-        });
-        Ok(Self {
-            shared,
-            workers,
-            gate,
-            listen,
-            listening: AtomicBool::new(false),
-        })
+        let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
+        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
+        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
     }
 
     /// Opens the port; nothing if it is open, or was closed for good.
@@ -168,11 +143,7 @@ impl Balancer {
     /// Closes the port; it may be opened again.
     pub(crate) fn close(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
-        let prepared = if gate.shut {
-            Ok(())
-        } else {
-            gate.ports.prepare_reopening()
-        };
+        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
         if let Some(token) = gate.opened.take() {
             token.cancel();
             self.listening.store(false, Ordering::Release);
@@ -195,9 +166,7 @@ impl Balancer {
 
     /// Resets the sessions that fulfil `which`.
     pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
-        self.workers
-            .iter()
-            .for_each(|worker| worker.seat.sessions.cut(reason, &which));
+        self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, &which));
     }
 
     /// Resolves when no client connection is left. Cancel-safe.

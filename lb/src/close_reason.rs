@@ -116,9 +116,6 @@ mod tests {
         counts.add(CloseReason::Stopping);
         counts.add(CloseReason::ClientEnded);
         let seen: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(
-            seen,
-            [(CloseReason::ClientEnded, 1), (CloseReason::Stopping, 2)]
-        );
+        assert_eq!(seen, [(CloseReason::ClientEnded, 1), (CloseReason::Stopping, 2)]);
     }
 }

@@ -62,8 +62,7 @@ impl BackendSet {
     /// The backend for a new connection, counted on it and noted in `tried`. Backends that failed a
     /// moment ago come last, the one whose time is over soonest first. `None` when all are tried.
     pub fn pick(&self, tried: &mut Tried, now: Millis, trial: Duration) -> Option<ConnectionGuard> {
-        self.pick_trusted(tried, now, trial)
-            .or_else(|| self.pick_last_resort(tried))
+        self.pick_trusted(tried, now, trial).or_else(|| self.pick_last_resort(tried))
     }
 
     fn untried(&self, tried: Tried) -> impl Iterator<Item = (usize, &Entry)> {
@@ -156,7 +155,8 @@ impl BackendSet {
 
 impl Entry {
     fn candidate(&self, index: usize, now: Millis) -> Candidate {
-        let weight = self.slow_start.map_or(WEIGHT_FULL, |since| slow_start::weight(now.since(since)));
+        let weight =
+            self.slow_start.map_or(WEIGHT_FULL, |since| slow_start::weight(now.since(since)));
         self.backend.candidate(index, weight)
     }
 }
@@ -227,10 +227,7 @@ mod tests {
             addr: format!("10.0.0.{name}:6443").parse().unwrap(),
             source: Source::Static,
         };
-        Membership {
-            generation,
-            members: names.iter().map(member).collect(),
-        }
+        Membership { generation, members: names.iter().map(member).collect() }
     }
 
     fn apply(pool: &Pool, membership: &Membership) {
@@ -287,9 +284,8 @@ mod tests {
     #[test]
     fn three_hundred_held_connections_differ_by_one_at_most() {
         let set = pool(&["1", "2", "3"]).snapshot();
-        let held: Vec<_> = (0..300)
-            .map(|_| set.pick(&mut Tried::default(), Millis(0), TRIAL).unwrap())
-            .collect();
+        let held: Vec<_> =
+            (0..300).map(|_| set.pick(&mut Tried::default(), Millis(0), TRIAL).unwrap()).collect();
         assert!(set.entries.iter().all(|entry| entry.backend.load() == 100));
         drop(held);
         assert!(set.entries.iter().all(|entry| entry.backend.load() == 0));
@@ -311,10 +307,7 @@ mod tests {
         });
         let loads: Vec<u32> = set.entries.iter().map(|entry| entry.backend.load()).collect();
         assert_eq!(loads.iter().sum::<u32>(), 1200);
-        assert!(
-            loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1,
-            "{loads:?}"
-        );
+        assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1, "{loads:?}");
     }
 
     #[test]
@@ -369,20 +362,13 @@ mod tests {
     #[test]
     fn a_removed_backend_lives_while_it_is_used() {
         let pool = pool(&["1", "2"]);
-        let held = pool
-            .snapshot()
-            .pick(&mut Tried::default(), Millis(0), TRIAL)
-            .unwrap();
+        let held = pool.snapshot().pick(&mut Tried::default(), Millis(0), TRIAL).unwrap();
         let name = held.backend().member.name.clone();
         apply(&pool, &membership(2, &[]));
         assert_eq!(pool.retired().len(), 1);
         apply(&pool, &membership(3, &["1", "2"]));
         let back = pool.snapshot();
-        let same = back
-            .entries
-            .iter()
-            .find(|entry| entry.backend.member.name == name)
-            .unwrap();
+        let same = back.entries.iter().find(|entry| entry.backend.member.name == name).unwrap();
         assert_eq!(same.backend.load(), 1, "its counts came back");
         assert!(pool.retired().is_empty());
         drop(held);

@@ -1,6 +1,14 @@
 //! The relay on real sockets: whatever sizes, stalls, half-closes and switches between movers a
 //! session has, every byte arrives once and in order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::let_underscore_must_use,
+    reason = "a test ends where something is not as expected"
+)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -228,7 +236,9 @@ fn a_cut_in_the_middle_of_bulk_leaves_no_pipe_behind() {
         let mut bench = Bench::new(1).await;
         let chunk = vec![7; 16 << 20];
         // Nobody reads: the pipe stays full until the session is cut.
-        tokio::time::timeout(Duration::from_millis(300), bench.backend.write_all(&chunk)).await.ok();
+        tokio::time::timeout(Duration::from_millis(300), bench.backend.write_all(&chunk))
+            .await
+            .ok();
         bench.sessions.cut(CloseReason::Idle, |_| true);
         let tools = Arc::clone(&bench.tools);
         assert_eq!(bench.reason().await, CloseReason::Idle);

@@ -62,20 +62,14 @@ async fn exchange(
         return pour(stream, request.answer, answer).await;
     }
     let (mut reader, mut writer) = stream.split();
-    tokio::try_join!(
-        swallow(&mut reader, rest),
-        pour(&mut writer, request.answer, answer)
-    )?;
+    tokio::try_join!(swallow(&mut reader, rest), pour(&mut writer, request.answer, answer))?;
     Ok(())
 }
 
 async fn swallow(reader: &mut (impl AsyncReadExt + Unpin), mut rest: u64) -> io::Result<()> {
     let mut buffer = vec![0; part_of(rest)];
     while rest > 0 {
-        match reader
-            .read(buffer.get_mut(..part_of(rest)).unwrap_or_default())
-            .await?
-        {
+        match reader.read(buffer.get_mut(..part_of(rest)).unwrap_or_default()).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             more => rest -= more as u64,
         }
@@ -90,9 +84,7 @@ async fn pour(
 ) -> io::Result<()> {
     while rest > 0 {
         let part = part_of(rest);
-        writer
-            .write_all(answer.get(..part).unwrap_or(answer))
-            .await?;
+        writer.write_all(answer.get(..part).unwrap_or(answer)).await?;
         rest -= part as u64;
     }
     Ok(())
@@ -100,7 +92,5 @@ async fn pour(
 
 /// As much of `rest` as is moved at once.
 fn part_of(rest: u64) -> usize {
-    usize::try_from(rest)
-        .unwrap_or(CHUNK_BYTES)
-        .min(CHUNK_BYTES)
+    usize::try_from(rest).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)
 }

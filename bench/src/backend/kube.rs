@@ -70,9 +70,7 @@ fn answer(request: &Request<Incoming>, number: u8) -> Response<Answer> {
     }
     if let Some(milliseconds) = parameter(WATCH_PATH) {
         let every = Duration::from_millis(u64::from(milliseconds.max(1)));
-        return Response::new(Either::Right(Watch {
-            events: interval(every),
-        }));
+        return Response::new(Either::Right(Watch { events: interval(every) }));
     }
     let mut unknown = Response::new(Either::Left(Full::default()));
     *unknown.status_mut() = StatusCode::NOT_FOUND;

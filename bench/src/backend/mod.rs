@@ -32,11 +32,7 @@ struct Greeting {
 /// Standard input is how a backend learns that whoever started it is gone, however that happened.
 pub(crate) fn serve(threads: usize, tls: bool) -> Result<()> {
     let threads = Threads::start(threads)?;
-    let identity = if tls {
-        Some(tls::Identity::new()?)
-    } else {
-        None
-    };
+    let identity = if tls { Some(tls::Identity::new()?) } else { None };
     let mut addresses = Vec::new();
     for number in 0..u8::try_from(BACKENDS)? {
         let listener = listen()?;
@@ -48,14 +44,7 @@ pub(crate) fn serve(threads: usize, tls: bool) -> Result<()> {
     }
     let certificate = identity.map(|identity| identity.certificate);
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{}",
-        serde_json::to_string(&Greeting {
-            addresses,
-            certificate
-        })?
-    )?;
+    writeln!(out, "{}", serde_json::to_string(&Greeting { addresses, certificate })?)?;
     out.flush()?;
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
     Ok(())
@@ -86,14 +75,8 @@ impl BackendProcess {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the backends")?;
-        let mut backends = Self {
-            child,
-            addresses: Vec::new(),
-            tls: None,
-        };
-        let greeting = backends
-            .greeting()
-            .context("the backends did not say where they listen")?;
+        let mut backends = Self { child, addresses: Vec::new(), tls: None };
+        let greeting = backends.greeting().context("the backends did not say where they listen")?;
         backends.addresses = greeting.addresses;
         backends.tls = greeting.certificate.map(tls::connector).transpose()?;
         Ok(backends)

@@ -39,18 +39,9 @@ async fn run(
         meter.ready();
     }
     let request = match direction {
-        Direction::Down => Request {
-            body: 0,
-            answer: ENDLESS,
-        },
-        Direction::Up => Request {
-            body: ENDLESS,
-            answer: 0,
-        },
-        Direction::Both => Request {
-            body: ENDLESS,
-            answer: ENDLESS,
-        },
+        Direction::Down => Request { body: 0, answer: ENDLESS },
+        Direction::Up => Request { body: ENDLESS, answer: 0 },
+        Direction::Both => Request { body: ENDLESS, answer: ENDLESS },
     };
     stream.write_all(&request.header()).await?;
     let (mut reader, mut writer) = stream.split();

@@ -32,12 +32,7 @@ impl Client {
     pub(super) fn new(stream: TcpStream, answer: u64) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let room = usize::try_from(answer.min(ANSWER_ROOM)).unwrap_or_default();
-        Ok(Self {
-            stream,
-            request: Request::small(answer),
-            answer,
-            buffer: vec![0; room],
-        })
+        Ok(Self { stream, request: Request::small(answer), answer, buffer: vec![0; room] })
     }
 
     /// One request and its whole answer.
@@ -45,9 +40,7 @@ impl Client {
         self.stream.write_all(&self.request).await?;
         let mut rest = self.answer;
         while rest > 0 {
-            let part = usize::try_from(rest)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
+            let part = usize::try_from(rest).unwrap_or(usize::MAX).min(self.buffer.len());
             let room = self.buffer.get_mut(..part).unwrap_or_default();
             match self.stream.read(room).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),

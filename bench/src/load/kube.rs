@@ -56,10 +56,7 @@ pub(super) enum Part {
 }
 
 /// A connection to a backend. Nothing moves on it unless its second half is polled.
-pub(super) type Http = (
-    SendRequest<Empty<Bytes>>,
-    Connection<Stream, Empty<Bytes>, TokioExecutor>,
-);
+pub(super) type Http = (SendRequest<Empty<Bytes>>, Connection<Stream, Empty<Bytes>, TokioExecutor>);
 type Stream = TokioIo<TlsStream<TcpStream>>;
 
 impl Part {
@@ -117,12 +114,7 @@ async fn watch(
     announced: &mut bool,
 ) -> io::Result<Infallible> {
     let (sender, connection) = connect(target, tls).await?;
-    let drive = async {
-        connection
-            .await
-            .map_err(io::Error::other)
-            .and(Err(closed()))
-    };
+    let drive = async { connection.await.map_err(io::Error::other).and(Err(closed())) };
     let announce = || {
         if !std::mem::replace(announced, true) {
             meter.ready();
@@ -150,9 +142,7 @@ async fn events(
         rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         let mut chunks = rest.chunks_exact(EVENT_BYTES);
         for event in &mut chunks {
-            let sent = event
-                .first_chunk()
-                .map_or(0, |stamp| u64::from_be_bytes(*stamp));
+            let sent = event.first_chunk().map_or(0, |stamp| u64::from_be_bytes(*stamp));
             let latency = Duration::from_nanos(wire::now().saturating_sub(sent));
             meter.event(latency, EVENT_BYTES as u64);
             arrived();
@@ -210,9 +200,7 @@ async fn get_all(sender: SendRequest<Empty<Bytes>>, bytes: u32) -> io::Result<Op
 async fn get(mut sender: SendRequest<Empty<Bytes>>, path: String) -> io::Result<Incoming> {
     // The backends look at the path alone.
     let request = Request::get(format!("https://backend{path}")).body(Empty::new());
-    let response = sender
-        .send_request(request.map_err(io::Error::other)?)
-        .await;
+    let response = sender.send_request(request.map_err(io::Error::other)?).await;
     Ok(response.map_err(io::Error::other)?.into_body())
 }
 

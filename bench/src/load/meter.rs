@@ -83,15 +83,8 @@ impl Meters {
 
     /// The meter of the thread whose turn the number `turn` is.
     pub(super) fn of_thread(&self, turn: usize) -> Meter {
-        let tally = self
-            .tallies
-            .get(turn % self.tallies.len())
-            .cloned()
-            .unwrap_or_default();
-        Meter {
-            shared: Arc::clone(&self.shared),
-            tally,
-        }
+        let tally = self.tallies.get(turn % self.tallies.len()).cloned().unwrap_or_default();
+        Meter { shared: Arc::clone(&self.shared), tally }
     }
 
     /// Switches counting on or off.
@@ -177,10 +170,7 @@ impl Meter {
 
     /// A request, connection or stream failed.
     pub(super) fn failed(&self, error: &io::Error) {
-        self.shared
-            .fault
-            .lock()
-            .get_or_insert_with(|| error.to_string());
+        self.shared.fault.lock().get_or_insert_with(|| error.to_string());
         if self.counts() {
             self.tally.lock().errors += 1;
         }

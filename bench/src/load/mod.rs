@@ -75,9 +75,7 @@ impl Load {
     /// Stops counting, closes everything, and tells what was counted.
     pub(crate) fn end(self) -> Measured {
         self.meters.count(false);
-        let seconds = self
-            .begun
-            .map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let seconds = self.begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
         drop(self.threads);
         self.meters.sum(seconds)
     }
@@ -93,29 +91,14 @@ impl Load {
     /// Starts the clients and says how many they are.
     fn start_work(&self, work: Work, tls: Option<&TlsConnector>) -> Result<usize> {
         match work {
-            Work::Exchange {
-                connections,
-                answer,
-            } => self.clients(connections, |target, _, meter| {
-                exchange::repeat(target, answer, meter)
-            }),
+            Work::Exchange { connections, answer } => self
+                .clients(connections, |target, _, meter| exchange::repeat(target, answer, meter)),
             Work::Connect { connections } => self.clients(connections, connect::repeat),
-            Work::Bulk {
-                connections,
-                direction,
-            } => self.clients(connections, |target, _, meter| {
-                bulk::stream(target, direction, meter)
-            }),
-            Work::Open {
-                connections,
-                answer,
-                rate,
-            } => {
-                let pace = open::Pace {
-                    connections,
-                    answer,
-                    rate,
-                };
+            Work::Bulk { connections, direction } => {
+                self.clients(connections, |target, _, meter| bulk::stream(target, direction, meter))
+            }
+            Work::Open { connections, answer, rate } => {
+                let pace = open::Pace { connections, answer, rate };
                 open::start(&self.threads, &self.meters, &self.targets, pace)?;
                 Ok(connections)
             }
@@ -161,10 +144,7 @@ impl Load {
         while self.meters.ready() < wanted {
             if Instant::now() > limit {
                 let ready = self.meters.ready();
-                let fault = self
-                    .meters
-                    .fault()
-                    .unwrap_or_else(|| "no error was seen".to_owned());
+                let fault = self.meters.fault().unwrap_or_else(|| "no error was seen".to_owned());
                 bail!("only {ready} of {wanted} sessions came up: {fault}");
             }
             tokio::time::sleep(SETUP_POLL).await;
@@ -176,8 +156,5 @@ impl Load {
 /// The target whose turn it is.
 fn target(targets: &[SocketAddr], turn: usize) -> SocketAddr {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    targets
-        .get(turn % targets.len().max(1))
-        .copied()
-        .unwrap_or(nowhere)
+    targets.get(turn % targets.len().max(1)).copied().unwrap_or(nowhere)
 }

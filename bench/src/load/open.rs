@@ -88,10 +88,7 @@ async fn deal(interval: Duration, dues: &[mpsc::Sender<Instant>], meter: &Meter)
 fn timer(interval: Duration) -> io::Result<AsyncFd<OwnedFd>> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
     let step = Timespec::try_from(interval).map_err(io::Error::other)?;
-    let times = Itimerspec {
-        it_interval: step,
-        it_value: step,
-    };
+    let times = Itimerspec { it_interval: step, it_value: step };
     timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
     #[expect(
         deprecated,

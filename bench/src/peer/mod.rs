@@ -20,11 +20,8 @@ pub(crate) use self::process::{PeerProcess, raise_descriptor_limit};
 const ENVOY_CACHE: &str = ".cache/mainstay-bench/envoy";
 
 /// Where distributions put the stream module of NGINX.
-const NGINX_MODULES: [&str; 3] = [
-    "/usr/lib/nginx/modules",
-    "/usr/lib64/nginx/modules",
-    "/usr/share/nginx/modules",
-];
+const NGINX_MODULES: [&str; 3] =
+    ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
 
 /// One column of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -84,17 +81,8 @@ impl Peer {
             }
             None => "no proxy".to_owned(),
         };
-        let arguments = if self == Self::Mainstay {
-            arguments.to_vec()
-        } else {
-            Vec::new()
-        };
-        Ok(Installed {
-            peer: self,
-            program,
-            version,
-            arguments,
-        })
+        let arguments = if self == Self::Mainstay { arguments.to_vec() } else { Vec::new() };
+        Ok(Installed { peer: self, program, version, arguments })
     }
 }
 
@@ -113,10 +101,7 @@ impl fmt::Display for Peer {
 
 fn find_mainstay(given: Option<&Path>) -> Result<PathBuf, String> {
     let beside = || Some(env::current_exe().ok()?.parent()?.join("mainstay"));
-    let program = given
-        .map(Path::to_owned)
-        .or_else(beside)
-        .unwrap_or_default();
+    let program = given.map(Path::to_owned).or_else(beside).unwrap_or_default();
     if program.is_file() {
         return Ok(program);
     }
@@ -160,20 +145,13 @@ fn in_path(name: &str) -> Option<PathBuf> {
 /// The first line that holds a version number. NGINX and HAProxy know `-v` only, and NGINX answers
 /// on standard error.
 fn version(program: &Path) -> Result<String> {
-    let is_short = ["nginx", "haproxy"]
-        .iter()
-        .any(|name| program.ends_with(name));
+    let is_short = ["nginx", "haproxy"].iter().any(|name| program.ends_with(name));
     let flag = if is_short { "-v" } else { "--version" };
     let output = Command::new(program).arg(flag).output()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let line = text
-        .lines()
-        .find(|line| line.contains(|digit: char| digit.is_ascii_digit()));
-    Ok(line
-        .context("it does not tell its version")?
-        .trim()
-        .to_owned())
+    let line = text.lines().find(|line| line.contains(|digit: char| digit.is_ascii_digit()));
+    Ok(line.context("it does not tell its version")?.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -182,9 +160,7 @@ mod tests {
 
     #[test]
     fn a_missing_mainstay_says_how_to_build_it() {
-        let missing = Peer::Mainstay
-            .find(Some(Path::new("/nowhere/mainstay")), &[])
-            .unwrap_err();
+        let missing = Peer::Mainstay.find(Some(Path::new("/nowhere/mainstay")), &[]).unwrap_err();
         assert!(missing.contains("cargo build --release"), "{missing}");
     }
 

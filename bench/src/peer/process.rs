@@ -59,16 +59,9 @@ pub(crate) struct PeerProcess {
 impl PeerProcess {
     /// Starts the peer in front of `backends` and waits until it reaches each of them.
     pub(crate) async fn start(installed: &Installed, backends: &BackendProcess) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("mainstay-bench-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("mainstay-bench-").tempdir()?;
         let output = dir.path().join("output");
-        let mut peer = Self {
-            child: None,
-            targets: backends.addresses.clone(),
-            output,
-            _dir: dir,
-        };
+        let mut peer = Self { child: None, targets: backends.addresses.clone(), output, _dir: dir };
         if let Some(program) = &installed.program {
             let listen = ports::unused_address()?;
             let dir = peer._dir.path();
@@ -86,26 +79,18 @@ impl PeerProcess {
 
     /// What the kernel has accounted to it; nothing for the direct connection.
     pub(crate) fn usage(&self) -> Result<Option<Usage>> {
-        self.child
-            .as_ref()
-            .map(|child| Usage::of_tree(child.id()))
-            .transpose()
+        self.child.as_ref().map(|child| Usage::of_tree(child.id())).transpose()
     }
 
     /// Its processes; none for the direct connection.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        self.child
-            .as_ref()
-            .map_or_else(Vec::new, |child| usage::tree(child.id()))
+        self.child.as_ref().map_or_else(Vec::new, |child| usage::tree(child.id()))
     }
 
     /// Waits until every backend has been seen through the peer.
     async fn balances(&mut self, backends: &BackendProcess) -> Result<()> {
         loop {
-            if let Some(status) = self
-                .child
-                .as_mut()
-                .and_then(|child| child.try_wait().transpose())
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose())
             {
                 bail!("ended at once with {}: {}", status?, self.last_words());
             }
@@ -167,19 +152,13 @@ fn arguments(
     let load_module = nginx_stream_module()
         .map(|module| format!("load_module {};", module.display()))
         .unwrap_or_default();
-    let splice = if installed.peer == Peer::HaproxySplice {
-        SPLICE
-    } else {
-        ""
-    };
+    let splice = if installed.peer == Peer::HaproxySplice { SPLICE } else { "" };
     let values = template::Values {
         listen,
         admin: ports::unused_address()?,
         backends,
         dir,
-        descriptors: getrlimit(Resource::Nofile)
-            .current
-            .unwrap_or(u64::from(u32::MAX)),
+        descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX)),
         load_module,
         splice,
     };
@@ -206,10 +185,7 @@ fn arguments(
         ]),
         Peer::Mainstay => {
             let text = template::fill(MAINSTAY, &values)?;
-            let own = text
-                .lines()
-                .filter(|line| !line.starts_with('#'))
-                .map(str::to_owned);
+            let own = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
             own.chain(installed.arguments.iter().cloned()).collect()
         }
     })

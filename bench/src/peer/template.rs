@@ -69,10 +69,7 @@ mod tests {
     use super::*;
 
     fn fill_for_test(template: &str) -> Result<String> {
-        let backends = [
-            "127.0.0.1:1001".parse().unwrap(),
-            "127.0.0.1:1002".parse().unwrap(),
-        ];
+        let backends = ["127.0.0.1:1001".parse().unwrap(), "127.0.0.1:1002".parse().unwrap()];
         let values = Values {
             listen: "127.0.0.1:1000".parse().unwrap(),
             admin: "127.0.0.1:1009".parse().unwrap(),

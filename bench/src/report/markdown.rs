@@ -57,11 +57,7 @@ const MIXED: [Column; 7] = [
 const PARTS: [(Group, &str, &[Column]); 7] = [
     (Group::Exchange, "Request and response", &COUNTED),
     (Group::Connect, "Connect, request, close", &COUNTED),
-    (
-        Group::Open,
-        "Fixed rate (latency from the moment a request was due)",
-        &COUNTED,
-    ),
+    (Group::Open, "Fixed rate (latency from the moment a request was due)", &COUNTED),
     (Group::Bulk, "Streams", &STREAMED),
     (Group::Idle, "Quiet sessions", &IDLE),
     (Group::Kube, "Control-plane mix", &MIXED),
@@ -78,11 +74,7 @@ pub(super) fn render(results: &Results, pictures: &[String]) -> Result<String> {
                 .extend(Some(Scenario::parse(name)?).filter(|scenario| scenario.group == group));
         }
         if !scenarios.is_empty() {
-            write!(
-                text,
-                "\n## {title}\n\n{}",
-                table(results, &scenarios, columns)?
-            )?;
+            write!(text, "\n## {title}\n\n{}", table(results, &scenarios, columns)?)?;
         }
     }
     for picture in pictures {
@@ -105,16 +97,8 @@ fn heading(results: &Results) -> Result<String> {
         environment.rounds,
         environment.seconds,
     );
-    for PeerRecord {
-        peer,
-        version,
-        missing,
-    } in &results.peers
-    {
-        let state = version
-            .as_ref()
-            .or(missing.as_ref())
-            .map_or("", String::as_str);
+    for PeerRecord { peer, version, missing } in &results.peers {
+        let state = version.as_ref().or(missing.as_ref()).map_or("", String::as_str);
         writeln!(text, "| {peer} | {} |", in_a_cell(state))?;
     }
     Ok(text)
@@ -125,11 +109,7 @@ fn table(results: &Results, scenarios: &[Scenario], columns: &[Column]) -> Resul
     for (heading, _, _) in columns {
         write!(text, " {heading} |")?;
     }
-    writeln!(
-        text,
-        " errors |\n|---|---|{}---|",
-        "---|".repeat(columns.len())
-    )?;
+    writeln!(text, " errors |\n|---|---|{}---|", "---|".repeat(columns.len()))?;
     for scenario in scenarios {
         for record in &results.peers {
             let row = row(results, &scenario.name, record, columns);
@@ -141,29 +121,20 @@ fn table(results: &Results, scenarios: &[Scenario], columns: &[Column]) -> Resul
 
 fn row(results: &Results, scenario: &str, record: &PeerRecord, columns: &[Column]) -> String {
     let peer = record.peer;
-    let fault = record
-        .missing
-        .as_deref()
-        .or_else(|| results.fault(scenario, peer));
+    let fault = record.missing.as_deref().or_else(|| results.fault(scenario, peer));
     let cells: Vec<Option<String>> = columns
         .iter()
         .map(|(_, figure, compared)| figure_cell(results, scenario, peer, *figure, *compared))
         .collect();
     let blanks = " |".repeat(columns.len());
     if cells.iter().all(Option::is_none) {
-        return format!(
-            "{} {} |",
-            blanks,
-            in_a_cell(fault.unwrap_or("not measured"))
-        );
+        return format!("{} {} |", blanks, in_a_cell(fault.unwrap_or("not measured")));
     }
     let cells: String = cells
         .into_iter()
         .map(|cell| format!(" {} |", cell.unwrap_or_else(|| "–".to_owned())))
         .collect();
-    let errors = results
-        .spread(scenario, peer, Figure::Errors)
-        .map_or(0.0, |errors| errors.max);
+    let errors = results.spread(scenario, peer, Figure::Errors).map_or(0.0, |errors| errors.max);
     match fault {
         Some(fault) => format!("{cells} {errors} ({}) |", in_a_cell(fault)),
         None => format!("{cells} {errors} |"),
@@ -177,10 +148,7 @@ fn figure_cell(
     figure: Figure,
     compared: bool,
 ) -> Option<String> {
-    let Compared {
-        spread,
-        to_best_peer,
-    } = medians::compared(results, scenario, peer, figure)?;
+    let Compared { spread, to_best_peer } = medians::compared(results, scenario, peer, figure)?;
     let mut cell = short(spread.median);
     if results.environment.rounds > 1 {
         cell = format!("{cell} ({}–{})", short(spread.min), short(spread.max));
@@ -215,11 +183,7 @@ mod tests {
 
     fn record(peer: Peer, missing: Option<&str>) -> PeerRecord {
         let version = missing.is_none().then(|| "1.0".to_owned());
-        PeerRecord {
-            peer,
-            version,
-            missing: missing.map(str::to_owned),
-        }
+        PeerRecord { peer, version, missing: missing.map(str::to_owned) }
     }
 
     fn results() -> Results {
@@ -252,10 +216,7 @@ mod tests {
     fn row_of(peer: &str) -> String {
         let text = render(&results(), &[]).unwrap();
         let beginning = format!("| rr-64x64 | {peer} |");
-        text.lines()
-            .find(|line| line.starts_with(&beginning))
-            .unwrap()
-            .to_owned()
+        text.lines().find(|line| line.starts_with(&beginning)).unwrap().to_owned()
     }
 
     #[test]
@@ -274,9 +235,6 @@ mod tests {
     fn a_missing_peer_keeps_its_row_and_the_table_its_shape() {
         let row = row_of("envoy");
         assert!(row.ends_with("not installed: do this / or that |"), "{row}");
-        assert_eq!(
-            row.matches('|').count(),
-            row_of("nginx").matches('|').count()
-        );
+        assert_eq!(row.matches('|').count(), row_of("nginx").matches('|').count());
     }
 }

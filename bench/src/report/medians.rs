@@ -37,10 +37,7 @@ pub(super) fn of(results: &Results) -> Vec<Row> {
         for record in &results.peers {
             let peer = record.peer;
             let compared = |figure| Some((figure, compared(results, scenario, peer, figure)?));
-            let fault = record
-                .missing
-                .as_deref()
-                .or_else(|| results.fault(scenario, peer));
+            let fault = record.missing.as_deref().or_else(|| results.fault(scenario, peer));
             rows.push(Row {
                 scenario: scenario.clone(),
                 peer,
@@ -60,15 +57,8 @@ pub(super) fn compared(
     figure: Figure,
 ) -> Option<Compared> {
     let spread = results.spread(scenario, peer, figure)?;
-    let rivals = results
-        .peers
-        .iter()
-        .map(|record| record.peer)
-        .filter(|peer| peer.is_rival());
+    let rivals = results.peers.iter().map(|record| record.peer).filter(|peer| peer.is_rival());
     let medians = rivals.filter_map(|rival| Some(results.spread(scenario, rival, figure)?.median));
     let best = stats::best(medians, figure.more_is_better()).filter(|best| *best > 0.0);
-    Some(Compared {
-        spread,
-        to_best_peer: best.map(|best| spread.median / best),
-    })
+    Some(Compared { spread, to_best_peer: best.map(|best| spread.median / best) })
 }

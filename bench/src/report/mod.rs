@@ -15,10 +15,7 @@ pub(crate) fn write(results: &Results, dir: &Path) -> Result<()> {
     let pictures = plot::draw_all(results, dir)?;
     let text = markdown::render(results, &pictures)?;
     save(&dir.join("report.md"), text.as_bytes())?;
-    save(
-        &dir.join("medians.json"),
-        &serde_json::to_vec_pretty(&medians::of(results))?,
-    )?;
+    save(&dir.join("medians.json"), &serde_json::to_vec_pretty(&medians::of(results))?)?;
     println!("{text}");
     Ok(())
 }
@@ -50,9 +47,7 @@ mod tests {
     #[test]
     fn three_digits_are_shown() {
         let shown = [0.0, 0.384, 61.23, 987.6, 9876.0, 62_345.0, 1.3e6, 2.5e9].map(short);
-        let expected = [
-            "0.00", "0.38", "61.2", "988", "9876", "62.3 k", "1.30 M", "2.50 G",
-        ];
+        let expected = ["0.00", "0.38", "61.2", "988", "9876", "62.3 k", "1.30 M", "2.50 G"];
         assert_eq!(shown, expected);
     }
 }

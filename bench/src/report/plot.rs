@@ -32,66 +32,16 @@ struct Chart {
 }
 
 const CHARTS: [Chart; 11] = [
-    chart(
-        "requests",
-        "Requests per second",
-        &[Group::Exchange],
-        Figure::PerSecond,
-    ),
-    chart(
-        "requests-cpu",
-        "CPU µs per request",
-        &[Group::Exchange],
-        Figure::CpuMicrosPerRequest,
-    ),
-    chart(
-        "requests-p99",
-        "p99 latency in µs",
-        &[Group::Exchange],
-        Figure::P99Micros,
-    ),
-    chart(
-        "connections",
-        "Connections per second",
-        &[Group::Connect],
-        Figure::PerSecond,
-    ),
-    chart(
-        "open-p99",
-        "p99 latency in µs at a fixed rate",
-        &[Group::Open],
-        Figure::P99Micros,
-    ),
-    chart(
-        "streams",
-        "GiB per second",
-        &[Group::Bulk],
-        Figure::GibPerSecond,
-    ),
-    chart(
-        "streams-cpu",
-        "CPU seconds per GiB",
-        &[Group::Bulk],
-        Figure::CpuSecondsPerGib,
-    ),
-    chart(
-        "idle",
-        "Bytes per quiet session",
-        &[Group::Idle],
-        Figure::ResidentBytesPerSession,
-    ),
-    chart(
-        "kube-cpu",
-        "Cores used by the control-plane mix",
-        &[Group::Kube],
-        Figure::CpuCores,
-    ),
-    chart(
-        "kube-p99",
-        "p99 latency of watch events in µs",
-        &[Group::Kube],
-        Figure::P99Micros,
-    ),
+    chart("requests", "Requests per second", &[Group::Exchange], Figure::PerSecond),
+    chart("requests-cpu", "CPU µs per request", &[Group::Exchange], Figure::CpuMicrosPerRequest),
+    chart("requests-p99", "p99 latency in µs", &[Group::Exchange], Figure::P99Micros),
+    chart("connections", "Connections per second", &[Group::Connect], Figure::PerSecond),
+    chart("open-p99", "p99 latency in µs at a fixed rate", &[Group::Open], Figure::P99Micros),
+    chart("streams", "GiB per second", &[Group::Bulk], Figure::GibPerSecond),
+    chart("streams-cpu", "CPU seconds per GiB", &[Group::Bulk], Figure::CpuSecondsPerGib),
+    chart("idle", "Bytes per quiet session", &[Group::Idle], Figure::ResidentBytesPerSession),
+    chart("kube-cpu", "Cores used by the control-plane mix", &[Group::Kube], Figure::CpuCores),
+    chart("kube-p99", "p99 latency of watch events in µs", &[Group::Kube], Figure::P99Micros),
     chart(
         "growth-cpu",
         "CPU µs per request or connection, beside N quiet sessions",
@@ -106,12 +56,7 @@ const fn chart(
     groups: &'static [Group],
     figure: Figure,
 ) -> Chart {
-    Chart {
-        file,
-        title,
-        groups,
-        figure,
-    }
+    Chart { file, title, groups, figure }
 }
 
 /// Pixels: of the whole picture, and of its parts.
@@ -176,10 +121,7 @@ fn draw(title: &str, clusters: &[Cluster], path: &Path) -> Result<()> {
     let root = SVGBackend::new(path, size).into_drawing_area();
     root.fill(&WHITE)?;
     let (picture, legend) = root.split_vertically(HEIGHT - LEGEND_HEIGHT);
-    let highest = clusters
-        .iter()
-        .flat_map(|(_, bars)| bars)
-        .map(|(_, spread)| spread.max);
+    let highest = clusters.iter().flat_map(|(_, bars)| bars).map(|(_, spread)| spread.max);
     let highest = highest.fold(f64::MIN_POSITIVE, f64::max) * HEADROOM;
     let mut plane = ChartBuilder::on(&picture)
         .caption(title, ("sans-serif", 18))
@@ -221,28 +163,19 @@ fn draw_cluster(
         plane.draw_series([PathElement::new(range, BLACK)])?;
     }
     let (x, y) = plane.backend_coord(&(left + 0.5, 0.0));
-    let centered = FONT
-        .into_font()
-        .into_text_style(picture)
-        .pos(Pos::new(HPos::Center, VPos::Top));
+    let centered = FONT.into_font().into_text_style(picture).pos(Pos::new(HPos::Center, VPos::Top));
     picture.draw(&Text::new(name.clone(), (x, y + 8), centered))?;
     Ok(())
 }
 
 fn draw_legend(area: &Area<'_>, clusters: &[Cluster]) -> Result<()> {
-    let mut peers: Vec<Peer> = clusters
-        .iter()
-        .flat_map(|(_, bars)| bars)
-        .map(|(peer, _)| *peer)
-        .collect();
+    let mut peers: Vec<Peer> =
+        clusters.iter().flat_map(|(_, bars)| bars).map(|(peer, _)| *peer).collect();
     peers.sort_unstable();
     peers.dedup();
     for (place, peer) in (0..).zip(peers) {
         let x = 10 + place * LEGEND_STEP;
-        area.draw(&Rectangle::new(
-            [(x, 6), (x + 12, 18)],
-            color(peer).filled(),
-        ))?;
+        area.draw(&Rectangle::new([(x, 6), (x + 12, 18)], color(peer).filled()))?;
         area.draw(&Text::new(peer.to_string(), (x + 18, 6), FONT.into_font()))?;
     }
     Ok(())

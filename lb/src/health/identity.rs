@@ -51,9 +51,9 @@ pub fn client_config(
         .map_err(|error| unusable("the TLS library", &error))?;
     let builder = match ca {
         Some(pem) => builder.with_root_certificates(roots(pem)?),
-        None => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+        None => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        }
     };
     let mut config = match client {
         Some(client) => {
@@ -139,8 +139,10 @@ mod tests {
     fn says_what_is_wrong_with_a_file() {
         let said = |pem: &[u8]| client_config(Some(pem), None).unwrap_err().to_string();
         assert_eq!(said(b""), "the cluster CA holds no certificate in PEM form");
-        assert!(said(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-            .starts_with("the cluster CA cannot be used"));
+        assert!(
+            said(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+                .starts_with("the cluster CA cannot be used")
+        );
         assert!(client_config(None, None).is_ok());
     }
 }

@@ -227,7 +227,13 @@ impl HealthJudge {
         }
         let signal = if drained { "the operator drains it" } else { "the operator undrained it" };
         self.since = now;
-        Some(self.remember(Transition { from, to, at: now, signal: signal.into(), threshold: "at once" }))
+        Some(self.remember(Transition {
+            from,
+            to,
+            at: now,
+            signal: signal.into(),
+            threshold: "at once",
+        }))
     }
 
     fn count(&mut self, outcome: Outcome, now: Millis) {
@@ -250,7 +256,12 @@ impl HealthJudge {
     }
 
     /// The state that the counts ask for and the rule that says so; `None` to stay.
-    fn verdict(&mut self, outcome: Outcome, now: Millis, alone: bool) -> Option<(State, &'static str)> {
+    fn verdict(
+        &mut self,
+        outcome: Outcome,
+        now: Millis,
+        alone: bool,
+    ) -> Option<(State, &'static str)> {
         if outcome == Outcome::WrongIdentity {
             return Some((State::Dead, "a wrong identity, at once"));
         }
@@ -331,7 +342,9 @@ impl HealthJudge {
             State::Up => "a 500 of /readyz, 2 refused probes, 3 without an answer in time",
             State::Drain => "2 good probes in a row; 70s after its port closed it is DEAD",
             State::Suspect => "2 good probes in a row; 30s without any TLS answer make it FROZEN",
-            State::Frozen | State::Dead => "2 good probes in a row (one if no other backend serves)",
+            State::Frozen | State::Dead => {
+                "2 good probes in a row (one if no other backend serves)"
+            }
         }
     }
 }

@@ -189,7 +189,10 @@ impl Keeper {
         };
         if report.outcome == Outcome::Alive && ward.judge.last() != Some(Outcome::Alive) {
             let backend = &ward.backend.member.name;
-            warn!(backend, "alive, but it does not tell us whether it is ready: 401, 403 or 404; allow anonymous GET /readyz or give the probes a client certificate");
+            warn!(
+                backend,
+                "alive, but it does not tell us whether it is ready: 401, 403 or 404; allow anonymous GET /readyz or give the probes a client certificate"
+            );
         }
         let transition = ward.judge.observe(report.outcome, now, alone);
         let gone = ward.judge.state().cuts() && ward.backend.load() > 0;
@@ -205,8 +208,10 @@ impl Keeper {
 
     /// Does what a change of state brings with it.
     fn turn(&mut self, addr: SocketAddr, transition: &Transition) {
-        let others_serve =
-            self.wards.iter().any(|ward| ward.backend.member.addr != addr && ward.backend.load() > 0);
+        let others_serve = self
+            .wards
+            .iter()
+            .any(|ward| ward.backend.member.addr != addr && ward.backend.load() > 0);
         let Some(ward) = self.ward(addr) else {
             return;
         };
@@ -271,7 +276,8 @@ impl Keeper {
     /// Ends slow starts and moves the port.
     fn let_time_pass(&mut self) {
         let now = self.balancer.now();
-        let loads: Vec<f64> = self.wards.iter().map(|ward| f64::from(ward.backend.load())).collect();
+        let loads: Vec<f64> =
+            self.wards.iter().map(|ward| f64::from(ward.backend.load())).collect();
         let all: f64 = loads.iter().sum();
         let others = f64::from(u32::try_from(loads.len().saturating_sub(1)).unwrap_or(1).max(1));
         let mut ended = false;

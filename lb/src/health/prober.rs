@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{timeout_at, Instant as Deadline};
+use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::{Outcome, State, timetable};

@@ -92,7 +92,14 @@ fn a_drain_ends_seventy_seconds_after_the_port_closed() {
 
 #[test]
 fn the_first_master_needs_one_tls_answer() {
-    for (outcome, expected) in [(Ready, Up), (Alive, Up), (NotReady, Up), (Slow, Up), (Silent, Pending), (Refused, Pending)] {
+    for (outcome, expected) in [
+        (Ready, Up),
+        (Alive, Up),
+        (NotReady, Up),
+        (Slow, Up),
+        (Silent, Pending),
+        (Refused, Pending),
+    ] {
         let mut judge = HealthJudge::new(Millis(0));
         judge.observe(outcome, Millis(1), true);
         assert_eq!(judge.state(), expected, "{outcome:?}");
