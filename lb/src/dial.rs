@@ -8,16 +8,14 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use crate::backend::ConnectionGuard;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Tried};
-use crate::socket_options;
 
 /// Time without a connection after which the next backend is dialled too: the common failover is
 /// then not noticed, and a slow master is not yet taken for a failed one.
@@ -99,6 +97,7 @@ pub struct DialLimits {
 struct Attempt {
     guard: ConnectionGuard,
     begun: Millis,
+    until: Instant,
     connecting: Pin<Box<dyn Future<Output = Result<TcpStream, DialFailure>> + Send>>,
 }
 
@@ -141,8 +140,10 @@ impl<'a> Dialer<'a> {
             if self.attempts.is_empty() && !self.start_another() {
                 return Err(self.gave_up());
             }
-            let deadline = self.deadline;
-            let next_race = sleep(RACE_AFTER);
+            // One timer for all that time can bring about: this path is the cost of a connection.
+            let now = Instant::now();
+            let race = if self.may_race() { now + RACE_AFTER } else { self.deadline };
+            let alarm = self.attempts.iter().map(|attempt| attempt.until).fold(race, Instant::min);
             tokio::select! {
                 biased;
                 (index, connected) = first_of(&mut self.attempts) => {
@@ -150,12 +151,24 @@ impl<'a> Dialer<'a> {
                         return Ok(found);
                     }
                 }
-                () = next_race, if self.may_race() => {
-                    self.start_another();
-                }
-                () = sleep_until(deadline.into()) => return Err(CloseReason::DialTimeout),
+                () = sleep_until(alarm.min(self.deadline).into()) => self.ring()?,
             }
         }
+    }
+
+    /// Does what is due by now.
+    fn ring(&mut self) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(CloseReason::DialTimeout);
+        }
+        while let Some(late) = self.attempts.iter().position(|attempt| attempt.until <= now) {
+            self.settle(late, Err(DialFailure::TimedOut));
+        }
+        if self.may_race() {
+            self.start_another();
+        }
+        Ok(())
     }
 
     /// Starts to dial the next backend; whether there was one.
@@ -164,10 +177,9 @@ impl<'a> Dialer<'a> {
         let Some(guard) = self.set.pick(&mut self.tried, begun, self.limits.connect) else {
             return false;
         };
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let addr = guard.backend().member.addr;
-        let connecting = Box::pin(connect(addr, self.limits.connect.min(left)));
-        self.attempts.push(Attempt { guard, begun, connecting });
+        let until = Instant::now() + self.limits.connect;
+        let connecting = Box::pin(connect(guard.backend().member.addr));
+        self.attempts.push(Attempt { guard, begun, until, connecting });
         true
     }
 
@@ -231,15 +243,13 @@ async fn first_of(attempts: &mut [Attempt]) -> (usize, Result<TcpStream, DialFai
     .await
 }
 
-/// Connects to one address with the options of a backend socket.
-async fn connect(addr: SocketAddr, limit: Duration) -> Result<TcpStream, DialFailure> {
+/// Connects to one address. Only the option that the first bytes need is set: the others follow
+/// when the session has lasted a while.
+async fn connect(addr: SocketAddr) -> Result<TcpStream, DialFailure> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|_| DialFailure::Local)?;
-    socket_options::apply_to_backend(&SockRef::from(&socket)).map_err(|_| DialFailure::Local)?;
-    match timeout(limit, socket.connect(addr)).await {
-        Ok(connected) => connected.map_err(|error| DialFailure::of(&error)),
-        Err(_) => Err(DialFailure::TimedOut),
-    }
+    socket.set_nodelay(true).map_err(|_| DialFailure::Local)?;
+    socket.connect(addr).await.map_err(|error| DialFailure::of(&error))
 }
 
 #[cfg(test)]
