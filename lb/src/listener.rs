@@ -5,14 +5,16 @@
 //! and do not listen: clients are refused at once and nobody else can take the port.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::config::ListenAddr;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
@@ -74,7 +76,7 @@ impl Ports {
     ///
     /// # Errors
     /// The kernel refused to listen, or to bind anew after the last close.
-    pub fn open(&mut self) -> Result<Vec<Vec<std::net::TcpListener>>, BindError> {
+    pub fn open(&mut self) -> Result<Vec<Vec<TcpListener>>, BindError> {
         let mut listeners: Vec<Vec<_>> = (0..self.workers).map(|_| Vec::new()).collect();
         for group in &mut self.groups {
             for (socket, worker) in group.waiting.drain(..).zip(&mut listeners) {
@@ -130,7 +132,7 @@ fn bind_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket_options::apply_to_listener(&SockRef::from(&socket))?;
+    socket_options::apply(&SockRef::from(&socket))?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -185,22 +187,54 @@ impl Drop for ClientPermit {
     }
 }
 
+/// A listening socket that says when a client waits, before the client is accepted.
+///
+/// tokio's own listener can only accept, and `AsyncFd` needs `unsafe`; its `TcpStream` waits for a
+/// socket of any kind to become readable, and nothing else is asked of it here.
+#[derive(Debug)]
+pub(crate) struct Waiting(TcpStream);
+
+impl Waiting {
+    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
+        let socket = Socket::from(listener);
+        TcpStream::from_std(socket.into()).map(Self)
+    }
+
+    /// Accepts one client that waits already.
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = || Ok(acceptfrom_with(&self.0, flags)?);
+        let (client, addr) = self.0.try_io(Interest::READABLE, accept)?;
+        // The kernel names every client of a TCP port.
+        let addr = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
+        let addr = addr.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((TcpStream::from_std(client.into())?, addr))
+    }
+}
+
 /// Accepts until it is dropped. A permit is taken first, so that overload waits in the kernel's
-/// queue and not in our memory. No error ends the loop, and none makes it spin. Cancel-safe.
-pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: TcpListener) {
+/// queue and not in our memory; and only while a client waits, so that no worker keeps a permit
+/// from the others. No error ends the loop, and none makes it spin. Cancel-safe.
+pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Waiting) {
     let mut pause = AcceptPause::default();
     loop {
+        // Both fail only when everything ends.
+        if listener.0.readable().await.is_err() {
+            return;
+        }
         let Ok(permit) = Semaphore::acquire_owned(Arc::clone(&shared.permits)).await else {
             return;
         };
-        match listener.accept().await {
+        match listener.accept() {
             Ok((client, addr)) => {
                 pause = AcceptPause::default();
                 shared.accepted.fetch_add(1, Ordering::Relaxed);
                 seat.serve(&shared, client, addr, ClientPermit::new(&shared, permit));
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
+                drop(permit);
                 shared.accept_errors.fetch_add(1, Ordering::Relaxed);
                 let length = pause.next();
                 if length == PAUSE_MIN {

@@ -39,6 +39,8 @@ pub struct Session {
     active: AtomicU64,
     half_closed: AtomicBool,
     age: AtomicU8,
+    /// Set by the task when bytes of the client wait for the backend, cleared by the next sweep.
+    stalled: AtomicBool,
     cut: AtomicU8,
     waker: AtomicWaker,
     /// Bytes that the sweep has not added to the backend yet.
@@ -66,6 +68,7 @@ impl Session {
             active: AtomicU64::new(now.0),
             half_closed: AtomicBool::new(false),
             age: AtomicU8::new(YOUNG),
+            stalled: AtomicBool::new(false),
             cut: AtomicU8::new(0),
             waker: AtomicWaker::new(),
             received: AtomicU64::new(0),
@@ -93,6 +96,17 @@ impl Session {
     /// Notes that one direction has ended.
     pub fn half_closed(&self) {
         self.half_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that bytes wait for a backend that does not take them: the next sweep wakes the task.
+    pub fn stall(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no sweep has come since [`Session::stall`].
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// Asks the session to end. The first reason stays.
@@ -191,11 +205,15 @@ impl Sessions {
         });
     }
 
-    /// Ends those that were silent for too long and settles the bytes of all.
+    /// Ends those that were silent for too long, settles the bytes of all, and lets those that
+    /// stall look after their client.
     pub fn sweep(&self, now: Millis, limits: &SilenceLimits) {
         self.each(|session| {
             session.settle();
             session.grow(now);
+            if session.stalled.swap(false, Ordering::Relaxed) {
+                session.waker.wake();
+            }
             if let Some(reason) = session.too_silent(now, limits) {
                 session.cut(reason);
             }

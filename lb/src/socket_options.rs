@@ -19,36 +19,24 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// client-go and far below the 15 minutes of the kernel's defaults.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Longest time that sent data may stay unacknowledged by a client.
-const USER_TIMEOUT_CLIENT: Duration = Duration::from_secs(30);
+/// Longest time that sent data may stay unacknowledged, or a peer may refuse to take any: the kernel
+/// counts both. A reader that pauses is legal (`kubectl logs | less`), so this is long; a dead
+/// backend is found by its probes, and a dead client costs nothing but its session.
+const USER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// The same for a backend, which is one hop away.
-const USER_TIMEOUT_BACKEND: Duration = Duration::from_secs(20);
-
-/// Sets what accepted sockets shall inherit.
+/// Sets the options, on a listening socket so that accepted ones inherit them, or on the backend
+/// socket of a session that lasts.
 ///
 /// # Errors
 /// The kernel refused an option.
-pub fn apply_to_listener(socket: &SockRef<'_>) -> io::Result<()> {
-    apply(socket, USER_TIMEOUT_CLIENT)
-}
-
-/// Sets the options of the backend socket of a session that lasts.
-///
-/// # Errors
-/// The kernel refused an option.
-pub fn apply_to_backend(socket: &SockRef<'_>) -> io::Result<()> {
-    apply(socket, USER_TIMEOUT_BACKEND)
-}
-
-fn apply(socket: &SockRef<'_>, user_timeout: Duration) -> io::Result<()> {
+pub fn apply(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 /// Makes the close of this socket a reset, so that the peer learns at once that the stream is over
@@ -65,7 +53,7 @@ mod tests {
     #[tokio::test]
     async fn accepted_sockets_inherit_the_options() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        apply_to_listener(&SockRef::from(&listener)).unwrap();
+        apply(&SockRef::from(&listener)).unwrap();
         let addr = listener.local_addr().unwrap();
         let _client = tokio::net::TcpStream::connect(addr).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
@@ -73,6 +61,6 @@ mod tests {
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT_CLIENT));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::Tasks;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -19,7 +19,7 @@ use tracing::error;
 use crate::balancer::{Settings, Shared};
 use crate::dial::Dialer;
 use crate::first_flight::Hold;
-use crate::listener::{ClientPermit, accept_loop};
+use crate::listener::{ClientPermit, Waiting, accept_loop};
 use crate::relay::Relay;
 use crate::session::{Session, Sessions};
 use crate::socket_options::reset_on_close;
@@ -61,27 +61,40 @@ async fn run_session(
     }
 }
 
-/// Finds a backend for the client; resets the client if there is none.
+/// A client without a backend yet. Dropped so, it is reset: an end in order would pass for an empty
+/// answer.
+struct Unserved(Option<TcpStream>);
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(client) = &self.0 {
+            reset_on_close(&SockRef::from(client));
+        }
+    }
+}
+
+/// Finds a backend for the client; resets the client if there is none, or if we stop meanwhile.
 async fn establish(
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
-    mut client: TcpStream,
+    client: TcpStream,
     addr: SocketAddr,
 ) -> Option<Relay> {
+    let mut unserved = Unserved(Some(client));
     let Settings { dial, first_byte, .. } = **shared.settings.load();
     let set = shared.pool.snapshot();
     let clock = &shared.tools.clock;
     let dialer = Dialer::new(&set, clock, dial);
-    match Hold::new(&mut client, dialer, clock, first_byte).find().await {
+    match Hold::new(unserved.0.as_mut()?, dialer, clock, first_byte).find().await {
         Ok(found) => {
             shared.races_won.fetch_add(u64::from(found.races_won), Ordering::Relaxed);
             shared.replays.fetch_add(u64::from(found.replays), Ordering::Relaxed);
             let entry = sessions.add(Session::new(addr, found.guard, clock.now()));
             entry.moved(clock, 0, found.sent);
+            let client = unserved.0.take()?;
             Some(Relay::new(client, found.stream, entry, Arc::clone(&shared.tools)))
         }
         Err(reason) => {
-            reset_on_close(&SockRef::from(&client));
             shared.closes.add(reason);
             None
         }
@@ -123,7 +136,7 @@ impl Worker {
         for listener in listeners {
             let (shared, seat, gate) = (Arc::clone(shared), self.seat.clone(), gate.clone());
             self.seat.tasks.spawn_on(&self.runtime, async move {
-                match TcpListener::from_std(listener) {
+                match Waiting::new(listener) {
                     Ok(listener) => {
                         gate.run_until_cancelled(accept_loop(shared, seat, listener)).await;
                     }

@@ -44,7 +44,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn source(error: io::Error) -> Self {
+    pub(super) fn source(error: io::Error) -> Self {
         Self { side: Side::Source, error }
     }
 
@@ -89,6 +89,11 @@ impl Direction {
         self.stream == Stream::Ended
     }
 
+    /// Whether bytes were taken that the sink has not taken yet.
+    pub(super) fn holds(&self) -> bool {
+        !matches!(self.held, Held::Nothing | Held::Piped { filled: 0, .. })
+    }
+
     /// Bytes that the source gave since the last call.
     pub(super) fn take_moved(&mut self) -> u64 {
         std::mem::take(&mut self.moved)
@@ -114,8 +119,9 @@ impl Direction {
                 if !last {
                     end(sink)?;
                 }
+                // Said at once, whatever the round: which side ended first depends on it.
                 self.stream = Stream::Ended;
-                continue;
+                return Poll::Ready(Ok(()));
             }
             let taken = match self.take(cx, source, sink, pipes) {
                 Poll::Ready(taken) => taken?,

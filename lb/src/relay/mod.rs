@@ -24,7 +24,7 @@ pub use self::pipes::Pipes;
 use crate::clock::Clock;
 use crate::close_reason::CloseReason;
 use crate::session::SessionEntry;
-use crate::socket_options::{apply_to_backend, reset_on_close};
+use crate::socket_options::{self, reset_on_close};
 use direction::{Direction, Fault, Side};
 
 /// What all relays of a process share.
@@ -66,9 +66,12 @@ impl Relay {
         if let Some(reason) = self.session.poll_cut(cx.waker()) {
             return Poll::Ready(reason);
         }
+        if let Some(reason) = self.client_gone() {
+            return Poll::Ready(reason);
+        }
         if self.session.has_grown() {
             // A socket that refuses an option is about to fail by itself.
-            apply_to_backend(&SockRef::from(&self.backend)).ok();
+            socket_options::apply(&SockRef::from(&self.backend)).ok();
         }
         let backend_first = self.down.ended();
         let pipes = &self.tools.pipes;
@@ -79,6 +82,9 @@ impl Relay {
         let moved = (self.down.take_moved(), self.up.take_moved());
         if moved != (0, 0) {
             self.session.moved(&self.tools.clock, moved.0, moved.1);
+        }
+        if self.up.holds() {
+            self.session.stall();
         }
         match (sent, received) {
             (Poll::Ready(Err(fault)), _) => Poll::Ready(reason_up(&fault)),
@@ -94,6 +100,16 @@ impl Relay {
             }
             (Poll::Pending, Poll::Pending) => Poll::Pending,
         }
+    }
+
+    /// Why the client is gone, looked for once a sweep while a backend that does not read keeps us
+    /// from reading the client, and so from noticing its reset.
+    fn client_gone(&self) -> Option<CloseReason> {
+        if !self.up.holds() || self.session.stalled() {
+            return None;
+        }
+        let error = self.client.take_error().ok().flatten()?;
+        Some(reason_up(&Fault::source(error)))
     }
 }
 

@@ -1,0 +1,85 @@
+//! The admin endpoint: what it answers, and that nobody who asks it can disturb anybody.
+
+use std::os::unix::net::UnixStream;
+
+use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
+
+fn started() -> (Backend, Balancer) {
+    let backend = Backend::new(Behaviour::Echo);
+    let balancer = Setup::backends(&[backend.addr]).start();
+    (backend, balancer)
+}
+
+#[test]
+fn each_path_answers_what_it_is_for() {
+    let (backend, balancer) = started();
+    let _session = Client::established(balancer.addr).unwrap();
+    for path in ["/livez", "/readyz"] {
+        let answer = balancer.ask("GET", path);
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    }
+    let status = balancer.status();
+    assert_eq!(status.pid, balancer.pid());
+    assert!(status.ready && status.listening);
+    assert_eq!(status.listen, [balancer.addr.to_string()]);
+    assert_eq!(status.connections.open, 1);
+    let row = balancer.row(backend.addr).unwrap();
+    assert_eq!((row.connections, row.connections_total), (1, 1));
+
+    let page = balancer.ask("GET", "/metrics");
+    assert!(page.head.contains("content-type: text/plain; version=0.0.4"));
+    for metric in common::metric_names::ALL {
+        let announced = page.body.contains(&format!("# TYPE {} ", metric.name));
+        // A series without a label value yet, such as a close that never happened, may be missing.
+        assert!(announced || !metric.labels.is_empty(), "{}", metric.name);
+    }
+    let series = format!("mainstay_backend_connections{{backend=\"{}\"}}", backend.addr);
+    assert_eq!(balancer.metric(&series), 1.0);
+    assert_eq!(balancer.metric("mainstay_ready"), 1.0);
+}
+
+#[test]
+fn other_paths_and_methods_are_refused() {
+    let (_backend, balancer) = started();
+    let unknown = balancer.ask("GET", "/v1/secrets");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("/v1/status"), "{}", unknown.body);
+    let post = balancer.ask("POST", "/v1/status");
+    assert_eq!(post.status, 405);
+    assert!(post.head.contains("allow: get, head"), "{}", post.head);
+}
+
+#[test]
+fn a_client_that_says_nothing_blocks_nobody() {
+    let (_backend, balancer) = started();
+    let _silent = UnixStream::connect(&balancer.admin).unwrap();
+    assert_eq!(balancer.ask("GET", "/livez").status, 200);
+}
+
+#[test]
+fn two_hundred_silent_admin_clients_do_not_disturb_sessions() {
+    let (_backend, balancer) = started();
+    let mut session = Client::established(balancer.addr).unwrap();
+    let connect = |_| UnixStream::connect(&balancer.admin).unwrap();
+    let silent: Vec<UnixStream> = (0..200).map(connect).collect();
+    for _ in 0..200 {
+        session.echo(b"undisturbed").unwrap();
+        Client::established(balancer.addr).unwrap();
+    }
+    drop(silent);
+    until("the endpoint answers again", || balancer.ask("GET", "/livez").status == 200);
+}
+
+#[test]
+fn two_hundred_admin_clients_at_once_are_all_answered() {
+    let (_backend, balancer) = started();
+    let mut session = Client::established(balancer.addr).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| assert_eq!(balancer.ask("GET", "/metrics").status, 200));
+        }
+        for _ in 0..200 {
+            session.echo(b"undisturbed").unwrap();
+        }
+    });
+}

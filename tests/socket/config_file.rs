@@ -1,0 +1,72 @@
+//! Configuration files: wrong ones are named with file, line and way out; what `check` prints is
+//! one itself.
+
+use super::input::assert_ends;
+use crate::support::Setup;
+use crate::support::command::mainstay;
+
+/// Files that cannot be used, and what is said of them.
+const WRONG_FILES: &[(&str, &str)] = &[
+    ("bakends = []", "c.toml:1: unknown key `bakends`; did you mean `backends`?"),
+    ("\n\n[timeouts]\nidel = '1s'", "c.toml:4: unknown key `timeouts.idel`; did you mean"),
+    ("[timeouts]\nidle = 5", "c.toml:2: timeouts.idle: is an integer"),
+    ("[timeouts]\nidle = '5'", "c.toml:2: timeouts.idle: `5` is not a duration"),
+    ("[timeouts]\nidle = '-1s'", "c.toml:2: timeouts.idle: `-1s` is negative"),
+    ("backends = '10.0.0.1'", "c.toml:1: backends: is a string; it must be a list"),
+    ("backends = ['master1']", "c.toml:1: backends: `master1` is no backend"),
+    ("workers = -1", "c.toml:1: workers: "),
+    ("workers = 1.5", "c.toml:1: workers: is a fraction"),
+    ("[limits]\nmax_connections = 0", "c.toml:2: limits.max_connections: 0 is not between"),
+    ("timeouts = 1", "c.toml:1: unknown key `timeouts`"),
+    ("listen = [", "c.toml:1: not valid TOML"),
+    ("workers = 1\nworkers = 2", "c.toml:2: not valid TOML: duplicate key"),
+];
+
+#[test]
+fn a_wrong_file_is_named_with_its_line_and_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, sentence) in WRONG_FILES {
+        std::fs::write(dir.path().join("c.toml"), text).unwrap();
+        for command in ["check", "serve"] {
+            let outcome = mainstay(dir.path(), &[command, "--config", "c.toml"]);
+            assert_ends(&outcome, 64, sentence);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str| mainstay(dir.path(), &["check", "--config", name]);
+    assert_ends(&check("none.toml"), 64, "none.toml: there is no such file");
+    assert_ends(&check("."), 64, "cannot read the configuration");
+    std::fs::write(dir.path().join("huge"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert_ends(&check("huge"), 64, "larger than 1 MiB");
+    assert_ends(&check("/dev/zero"), 64, "larger than 1 MiB");
+    std::fs::write(dir.path().join("binary"), [0xff, 0xfe, 0]).unwrap();
+    assert_ends(&check("binary"), 64, "not UTF-8");
+    std::fs::write(dir.path().join("empty"), "").unwrap();
+    assert_eq!(check("empty").code, Some(0));
+}
+
+#[test]
+fn what_check_prints_is_a_configuration_with_the_same_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags =
+        ["check", "--backend", "a=10.0.0.11", "--backend", "10.0.0.12:7000", "--probe", "tcp"];
+    let first = mainstay(dir.path(), &flags);
+    assert_eq!(first.code, Some(0));
+    std::fs::write(dir.path().join("c.toml"), &first.out).unwrap();
+    let second = mainstay(dir.path(), &["check", "--config", "c.toml"]);
+    assert_eq!((second.code, second.err.as_str()), (Some(0), ""));
+    let values = |out: &str| -> Vec<String> {
+        let values = out.lines().map(|line| line.split("  # ").next().unwrap().trim().to_owned());
+        values.collect()
+    };
+    assert_eq!(values(&first.out), values(&second.out));
+    assert!(second.out.contains("# c.toml:2"), "{}", second.out);
+
+    let balancer = Setup::default().config(&first.out).start();
+    let names: Vec<_> = balancer.status().backends.into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["a", "10.0.0.12:7000"]);
+}

@@ -1,0 +1,86 @@
+//! What every `--help` says and how wrong commands end, compared with files under
+//! `tests/snapshots`. `UPDATE_SNAPSHOTS=1 cargo test` writes the files anew.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::command::{Outcome, mainstay};
+
+fn compare(name: &str, text: &str) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/snapshots", name].iter().collect();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{} differs; look at it and run with UPDATE_SNAPSHOTS=1 if it is meant so:\n{text}",
+        path.display()
+    );
+}
+
+fn run(args: &[&str]) -> Outcome {
+    mainstay(Path::new("/"), args)
+}
+
+#[test]
+fn help_texts() {
+    for command in ["", "serve", "check", "status"] {
+        let (args, name) = match command {
+            "" => (vec!["--help"], "help.txt".to_owned()),
+            _ => (vec![command, "--help"], format!("help-{command}.txt")),
+        };
+        let outcome = run(&args);
+        assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""));
+        compare(&name, &outcome.out);
+    }
+}
+
+#[test]
+fn every_command_has_a_help_text_here() {
+    let help = run(&["--help"]).out;
+    let commands = help.split_once("Commands:\n").unwrap().1;
+    let names = commands.lines().take_while(|line| !line.is_empty());
+    let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["serve", "check", "status", "help"]);
+}
+
+/// Wrong command lines; each must end with a code and a sentence that stay as they are.
+const WRONG: &[&str] = &[
+    "",
+    "balance",
+    "serve --lissten 1",
+    "serve --listen 6443",
+    "serve --listen 127.0.0.1:70000",
+    "serve --backend master1",
+    "serve --backend 10.0.0.11 --backend 10.0.0.11:6443",
+    "serve --backend 10.0.0.11:0",
+    "serve --listen 127.0.0.1:7000 --backend 127.0.0.1:7000",
+    "serve --probe ping",
+    "serve --admin localhost",
+    "serve --admin unix:",
+    "serve --log-format xml",
+    "serve --log-level loud",
+    "serve --state-dir /dev/null --admin 127.0.0.1:0 --listen 127.0.0.1:0",
+    "serve --state-dir /tmp --listen 192.0.2.1:6443",
+    "check --config /there/is/none.toml",
+    "status -o yaml",
+    "status --admin nowhere",
+    "status --admin unix:/there/is/none.sock",
+    "status --admin 127.0.0.1:1",
+];
+
+#[test]
+fn wrong_command_lines() {
+    let mut shown = String::new();
+    for line in WRONG {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let outcome = run(&args);
+        assert_eq!(outcome.out, "", "{line}");
+        let code = outcome.code.unwrap();
+        // Log lines carry the time; the sentence comes last.
+        let sentence = outcome.err.lines().filter(|line| !line.starts_with('{'));
+        let sentence = sentence.collect::<Vec<_>>().join("\n");
+        shown.push_str(&format!("$ mainstay {line}\n{sentence}\n[exit {code}]\n\n"));
+    }
+    compare("wrong-command-lines.txt", &shown);
+}

@@ -1,0 +1,99 @@
+//! Limits: of connections and of descriptors. What does not fit waits, and is served later.
+
+use std::time::{Duration, Instant};
+
+use crate::support::admin::{AdminConnection, metric_in};
+use crate::support::{Backend, Balancer, Behaviour, Client, Setup, eventually, process, until};
+
+#[test]
+fn at_the_connection_limit_the_next_client_waits_and_is_served() {
+    let backend = Backend::new(Behaviour::Echo);
+    let config = "[limits]\nmax_connections = 5\n";
+    let balancer = Setup::backends(&[backend.addr]).config(config).start();
+    let established = |_| Client::established(balancer.addr).unwrap();
+    let mut held: Vec<Client> = (0..5).map(established).collect();
+    let addr = balancer.addr;
+    let (done, waits) = std::sync::mpsc::channel();
+    let sixth = std::thread::spawn(move || done.send(Client::established(addr)).unwrap());
+    // The others live on meanwhile, and the sixth is not accepted.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        held.iter_mut().for_each(|client| client.echo(b"x").unwrap());
+        assert_eq!(balancer.status().connections.open, 5);
+        assert_eq!(balancer.status().connections.accepted_total, 5);
+    }
+    assert!(waits.try_recv().is_err(), "the sixth was served");
+    held.pop();
+    sixth.join().unwrap();
+    let mut sixth = waits.recv().unwrap().unwrap();
+    sixth.echo(b"served").unwrap();
+    assert_eq!(balancer.status().connections.accepted_total, 6);
+}
+
+#[test]
+fn a_limit_below_the_number_of_workers_is_kept() {
+    let backend = Backend::new(Behaviour::Echo);
+    let config = "workers = 4\n[limits]\nmax_connections = 1\n";
+    let balancer = Setup::backends(&[backend.addr]).config(config).start();
+    // One after the other, whichever worker's queue each comes into.
+    for _ in 0..50 {
+        Client::established(balancer.addr).unwrap();
+    }
+}
+
+/// The metrics, over a connection that was opened while there still were descriptors.
+fn metric(admin: &mut AdminConnection, series: &str) -> f64 {
+    metric_in(&admin.ask("GET", "/metrics").unwrap().body, series)
+}
+
+/// Opens clients and sends a byte on each until accepting fails.
+fn exhaust(balancer: &Balancer, admin: &mut AdminConnection) -> Vec<Client> {
+    use std::io::Write;
+    let mut clients = Vec::new();
+    let mut fillers = Vec::new();
+    eventually("accepting fails", || {
+        // Connecting and writing fail for one that was accepted with the last descriptor and reset
+        // for want of another one toward the backend. Admin connections take one each, and so leave
+        // none over.
+        if let Ok(mut client) = Client::connect(balancer.addr) {
+            client.0.write_all(b"x").ok();
+            clients.push(client);
+        }
+        if clients.len() > 60 && fillers.len() < 100 {
+            fillers.push(AdminConnection::open(&balancer.admin).unwrap());
+        }
+        (metric(admin, "mainstay_accept_errors_total") > 0.0).then_some(())
+    });
+    clients
+}
+
+#[test]
+fn out_of_descriptors_it_pauses_without_spinning_and_recovers() {
+    let backend = Backend::new(Behaviour::Echo);
+    let config = "workers = 1\n[limits]\nmax_connections = 1000\n";
+    let setup = Setup::backends(&[backend.addr]).config(config);
+    let balancer = setup.descriptors(96).start();
+    let mut admin = AdminConnection::open(&balancer.admin).unwrap();
+    let mut survivor = Client::established(balancer.addr).unwrap();
+    let clients = exhaust(&balancer, &mut admin);
+    let alive = backend.open();
+    assert!(alive >= 20, "only {alive} sessions");
+
+    // Exhausted: it neither spins nor forgets the sessions it has.
+    let (cpu, begun) = (process::cpu_time(balancer.pid()), Instant::now());
+    while begun.elapsed() < Duration::from_secs(2) {
+        survivor.echo(b"still served").unwrap();
+        metric(&mut admin, "mainstay_accept_errors_total");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let used = process::cpu_time(balancer.pid()) - cpu;
+    assert!(used < begun.elapsed() / 4, "used {used:?}");
+
+    drop(clients);
+    until("connections are served again", || Client::established(balancer.addr).is_ok());
+    for _ in 0..10 {
+        Client::established(balancer.addr).unwrap();
+    }
+    survivor.echo(b"still served").unwrap();
+    assert!(balancer.log().contains("cannot accept; pausing"));
+}

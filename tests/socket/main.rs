@@ -1,0 +1,38 @@
+//! Tests of the real binary on loopback: what clients, backends, operators and signals do to it.
+
+// Helpers of a test may fail as tests do; clippy's own exception covers `#[test]` functions only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod spread;
+
+mod idle;
+
+mod bulk;
+
+mod endings;
+
+mod dial;
+
+mod limits;
+
+mod reload;
+
+mod port;
+
+mod stop;
+
+mod admin;
+
+mod input;
+
+mod config_file;
+
+mod help;

@@ -1,0 +1,199 @@
+//! The balancer under test: the real binary, on ports and paths of its own, with its log kept.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use common::status::{BackendStatus, Status};
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::admin::{AdminConnection, metric_in};
+use super::command::MAINSTAY;
+use super::{AdminAnswer, DEADLINE, eventually, until};
+
+/// How a balancer is to be started.
+#[derive(Default)]
+pub(crate) struct Setup {
+    backends: Vec<SocketAddr>,
+    config: Option<String>,
+    descriptors: Option<u32>,
+}
+
+impl Setup {
+    /// With these backends on the command line.
+    pub(crate) fn backends(backends: &[SocketAddr]) -> Self {
+        Self { backends: backends.to_vec(), ..Self::default() }
+    }
+
+    /// With this configuration file, which a reload may read again.
+    pub(crate) fn config(mut self, text: impl Into<String>) -> Self {
+        self.config = Some(text.into());
+        self
+    }
+
+    /// With at most this many open files.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(self) -> Balancer {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = self.command();
+        let admin = dir.path().join("admin.sock");
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--probe", "tcp"])
+            .arg("--admin")
+            .arg(format!("unix:{}", admin.display()))
+            .arg("--state-dir")
+            .arg(dir.path().join("state"));
+        for addr in &self.backends {
+            command.arg("--backend").arg(addr.to_string());
+        }
+        if let Some(text) = &self.config {
+            std::fs::write(dir.path().join(CONFIG), text).unwrap();
+            command.arg("--config").arg(dir.path().join(CONFIG));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = keep_log(&mut child);
+        let mut balancer =
+            Balancer { addr: SocketAddr::from(([127, 0, 0, 1], 0)), child, admin, log, dir };
+        let started = eventually("first answer of the admin endpoint", || {
+            let ended = balancer.child.try_wait().unwrap();
+            assert!(ended.is_none(), "ended at its start: {ended:?}");
+            balancer.try_status()
+        });
+        balancer.addr = started.listen[0].parse().unwrap();
+        balancer
+    }
+
+    fn command(&self) -> Command {
+        let Some(most) = self.descriptors else {
+            return Command::new(MAINSTAY);
+        };
+        // exec keeps the process id, so that signals reach the balancer and not a shell.
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {most} && exec \"$@\"");
+        command.args(["-c", &script, "sh", MAINSTAY]);
+        command
+    }
+}
+
+const CONFIG: &str = "mainstay.toml";
+
+fn keep_log(child: &mut Child) -> Arc<Mutex<String>> {
+    use std::io::BufRead;
+    let log = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&log);
+    let lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let mut kept = kept.lock();
+            kept.push_str(&line);
+            kept.push('\n');
+        }
+    });
+    log
+}
+
+/// A running balancer; dropping it kills the process and, in a test that failed, shows its log.
+pub(crate) struct Balancer {
+    /// Where it accepts clients.
+    pub(crate) addr: SocketAddr,
+    /// Its admin socket.
+    pub(crate) admin: PathBuf,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    dir: TempDir,
+}
+
+impl Balancer {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str) -> AdminAnswer {
+        let asked = AdminConnection::open(&self.admin).and_then(|mut c| c.ask(method, path));
+        asked.unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"))
+    }
+
+    fn try_status(&self) -> Option<Status> {
+        let answer = AdminConnection::open(&self.admin)
+            .and_then(|mut connection| connection.ask("GET", "/v1/status"));
+        Some(serde_json::from_str(&answer.ok()?.body).unwrap())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        serde_json::from_str(&self.ask("GET", "/v1/status").body).unwrap()
+    }
+
+    /// The row of a backend.
+    pub(crate) fn row(&self, addr: SocketAddr) -> Option<BackendStatus> {
+        let rows = self.status().backends;
+        rows.into_iter().find(|row| row.addr == addr.to_string())
+    }
+
+    /// The value of a metric with its labels.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        metric_in(&self.ask("GET", "/metrics").body, series)
+    }
+
+    /// Sessions that ended for a reason.
+    pub(crate) fn closed(&self, reason: &str) -> f64 {
+        self.metric(&format!("mainstay_connections_closed_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// Replaces the configuration file, asks for a reload and waits for its result.
+    pub(crate) fn reload(&self, text: &str, result: &str) {
+        let series = format!("mainstay_reloads_total{{result=\"{result}\"}}");
+        let before = self.metric(&series);
+        std::fs::write(self.dir().join(CONFIG), text).unwrap();
+        self.signal(Signal::HUP);
+        until(&format!("a reload is {result}"), || self.metric(&series) > before);
+    }
+
+    /// Whether a connection to the port is refused.
+    pub(crate) fn refuses(&self) -> bool {
+        let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        TcpStream::connect_timeout(&self.addr, DEADLINE).is_err_and(refused)
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        eventually("end of the balancer", || self.child.try_wait().unwrap())
+    }
+
+    pub(crate) fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("--- log of the balancer\n{}---", self.log.lock());
+        }
+    }
+}
