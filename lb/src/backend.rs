@@ -104,11 +104,11 @@ impl Backend {
         }
     }
 
-    /// How it looks to the choice, as the backend at `index` with this weight.
+    /// How it looks to the choice, as the backend at `index`.
     #[must_use]
-    pub fn candidate(&self, index: usize, weight: u32) -> Candidate {
+    pub fn candidate(&self, index: usize) -> Candidate {
         let recent = self.counts.recent.load(Ordering::Relaxed);
-        Candidate { index, load: self.load(), weight, recent }
+        Candidate { index, load: self.load(), recent }
     }
 
     /// A connection was accepted by the backend.

@@ -6,9 +6,9 @@
 /// Descriptors for everything else: listening sockets, workers, logs, the admin endpoint, probes.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Most pipes at once. With 256 KiB each they hold at most 128 MiB, and 512 bulk streams at once
+/// Most pipes at once. With 512 KiB each they hold at most 128 MiB, and 256 bulk streams at once
 /// are more than any network card feeds.
-const PIPES_MAX: u64 = 512;
+const PIPES_MAX: u64 = 256;
 
 /// How many connections and pipes there may be at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn the_default_is_lowered_to_what_fits() {
         let table = [
-            (1_048_576, 50_000, false, 50_000, 512),
-            (65_536, 50_000, false, 32_128, 512),
+            (1_048_576, 50_000, false, 50_000, 256),
+            (65_536, 50_000, false, 32_384, 256),
             (1_024, 50_000, false, 320, 64),
             (1_024, 50_000, true, 50_000, 64),
             (16, 50_000, false, 5, 1),

@@ -18,8 +18,10 @@ pub mod worker;
 pub mod backend;
 pub mod pick;
 pub mod pool;
+pub mod rebalance;
 pub mod refusal;
 pub mod slow_start;
+pub mod storm;
 
 pub mod health;
 

@@ -1,12 +1,8 @@
 //! Least connections, as a pure function.
 //!
-//! The lowest `(connections + 1) / weight` wins, where connections are those established and those
-//! being dialled. The one that is added is the connection to place: without it every backend with
-//! no connection would look alike, whatever its weight. Ties go to the backend that took the fewest
-//! new connections lately, so that short connections spread too, then to chance.
-
-/// Full weight. A fraction of it is given to a backend that should get less.
-pub const WEIGHT_FULL: u32 = 100;
+//! The fewest connections win, where connections are those established and those being dialled. Ties
+//! go to the backend that took the fewest new ones lately, so that short connections spread too, then
+//! to chance. Who takes part at all is decided before ([`crate::slow_start`], [`crate::health::Rank`]).
 
 /// What the choice needs to know of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +11,6 @@ pub struct Candidate {
     pub index: usize,
     /// Connections established or being dialled.
     pub load: u32,
-    /// From 1 to [`WEIGHT_FULL`].
-    pub weight: u32,
     /// A measure of the new connections of late.
     pub recent: u32,
 }
@@ -50,10 +44,7 @@ pub fn least_connections(
 }
 
 fn compare(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    let score = |this: &Candidate, other: &Candidate| {
-        (u64::from(this.load) + 1) * u64::from(other.weight.max(1))
-    };
-    score(a, b).cmp(&score(b, a)).then(a.recent.cmp(&b.recent))
+    a.load.cmp(&b.load).then(a.recent.cmp(&b.recent))
 }
 
 /// A different number for each round from one random number.
@@ -67,8 +58,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn candidate(index: usize, load: u32, weight: u32, recent: u32) -> Candidate {
-        Candidate { index, load, weight, recent }
+    fn candidate(index: usize, load: u32, recent: u32) -> Candidate {
+        Candidate { index, load, recent }
     }
 
     fn chosen(candidates: &[Candidate]) -> usize {
@@ -77,12 +68,10 @@ mod tests {
 
     #[test]
     fn the_rules_in_their_order() {
-        let full = WEIGHT_FULL;
         let table = [
-            (vec![candidate(0, 3, full, 0), candidate(1, 2, full, 9)], 1, "fewest connections"),
-            (vec![candidate(0, 2, full, 5), candidate(1, 2, full, 4)], 1, "then fewest of late"),
-            (vec![candidate(0, 0, 10, 0), candidate(1, 8, full, 0)], 1, "a low weight counts up"),
-            (vec![candidate(0, 0, 10, 0), candidate(1, 10, full, 0)], 0, "up to its share"),
+            (vec![candidate(0, 3, 0), candidate(1, 2, 9)], 1, "fewest connections"),
+            (vec![candidate(0, 2, 5), candidate(1, 2, 4)], 1, "then fewest of late"),
+            (vec![candidate(0, 2, 4), candidate(1, 2, 4), candidate(2, 9, 0)], 1, "then chance"),
         ];
         for (candidates, expected, rule) in table {
             assert_eq!(chosen(&candidates), expected, "{rule}");
@@ -95,7 +84,7 @@ mod tests {
         let mut counts = [0u32; 3];
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..30_000 {
-            let equals = (0..3).map(|index| candidate(index, 4, WEIGHT_FULL, 1));
+            let equals = (0..3).map(|index| candidate(index, 4, 1));
             counts[least_connections(equals, random.u32(..)).unwrap().index] += 1;
         }
         assert!(counts.iter().all(|count| (9_000..11_000).contains(count)), "{counts:?}");
@@ -109,7 +98,7 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut loads = vec![0u32; backends];
             for _ in 0..connections {
-                let all = loads.iter().enumerate().map(|(i, load)| candidate(i, *load, 100, 0));
+                let all = loads.iter().enumerate().map(|(i, load)| candidate(i, *load, 0));
                 let index = least_connections(all, random.u32(..)).unwrap().index;
                 loads[index] += 1;
             }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::Millis;
 use crate::health::Rank;
-use crate::pick::{Candidate, WEIGHT_FULL, least_connections};
+use crate::pick::least_connections;
 use crate::slow_start;
 
 /// After this many lost races for the same count a connection takes the backend it chose: the count
@@ -113,7 +113,7 @@ impl BackendSet {
             let usable = self
                 .untried(passed_over)
                 .filter(|(_, entry)| entry.rank == rank && !entry.backend.refusals().skipped(now));
-            let candidates = usable.map(|(index, entry)| entry.candidate(index, now));
+            let candidates = usable.map(|(index, entry)| entry.backend.candidate(index));
             let chosen = least_connections(candidates, fastrand::u32(..))?;
             let backend = &self.entries.get(chosen.index)?.backend;
             let guard = match backend.reserve(chosen.load) {
@@ -156,14 +156,6 @@ impl BackendSet {
     #[must_use]
     pub fn serves(&self) -> bool {
         self.untried(Tried::default()).next().is_some()
-    }
-}
-
-impl Entry {
-    fn candidate(&self, index: usize, now: Millis) -> Candidate {
-        let weight =
-            self.slow_start.map_or(WEIGHT_FULL, |since| slow_start::weight(now.since(since)));
-        self.backend.candidate(index, weight)
     }
 }
 

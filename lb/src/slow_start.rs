@@ -1,19 +1,17 @@
 //! How a backend that returns gets its connections back: pure.
 //!
 //! It has none while the others have many, so least connections alone would send it every new one:
-//! its caches are cold, and the flood may be what ends it again. Its weight therefore grows from a
-//! tenth to the whole in 30 s, and until it has caught up it takes part in a choice only so often
-//! that it gets at most one and a half times an equal share.
+//! its caches are cold, and the flood may be what ends it again. Until it has caught up it therefore
+//! takes part in a choice only so often that it gets at most one and a half times an equal share, and
+//! in the first 30 s a part of that which grows from a tenth to the whole.
 
 use std::time::Duration;
 
-use crate::pick::WEIGHT_FULL;
-
-/// Time in which the weight grows to the whole.
+/// Time in which its part grows to the whole.
 pub const LENGTH: Duration = Duration::from_secs(30);
 
-/// Weight at the beginning: a tenth.
-const WEIGHT_MIN: u32 = WEIGHT_FULL / 10;
+/// Its part at the beginning.
+const PART_MIN: f64 = 0.1;
 
 /// Most new connections, as a multiple of an equal share: it catches up, and stays below twice.
 const CATCH_UP: f64 = 1.5;
@@ -21,23 +19,18 @@ const CATCH_UP: f64 = 1.5;
 /// A backend has caught up with this part of the mean of the others.
 const CAUGHT_UP: f64 = 0.8;
 
-/// The weight after this time.
+/// The part of its share that it gets after this time.
 #[must_use]
-pub fn weight(elapsed: Duration) -> u32 {
-    let grown = progress(elapsed) * f64::from(WEIGHT_FULL);
-    // From 0 to WEIGHT_FULL, so nothing is cut off.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let grown = grown as u32;
-    grown.clamp(WEIGHT_MIN, WEIGHT_FULL)
+pub fn part(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() / LENGTH.as_secs_f64()).clamp(PART_MIN, 1.0)
 }
 
 /// Whether it takes part in one choice among `peers` backends, itself included; `random` is from 0
 /// to 1.
 #[must_use]
 pub fn takes_part(elapsed: Duration, peers: usize, random: f64) -> bool {
-    let share = f64::from(weight(elapsed)) / f64::from(WEIGHT_FULL);
     let peers = u32::try_from(peers.max(1)).map_or(f64::MAX, f64::from);
-    random < CATCH_UP * share / peers || peers <= 1.0
+    random < CATCH_UP * part(elapsed) / peers || peers <= 1.0
 }
 
 /// Whether the slow start is over: its time is, and the backend has caught up with the mean of the
@@ -47,10 +40,6 @@ pub fn is_over(elapsed: Duration, load: u32, others_mean: f64) -> bool {
     elapsed >= LENGTH && f64::from(load) >= CAUGHT_UP * others_mean
 }
 
-fn progress(elapsed: Duration) -> f64 {
-    (elapsed.as_secs_f64() / LENGTH.as_secs_f64()).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,9 +47,10 @@ mod tests {
 
     #[test]
     fn grows_from_a_tenth_to_the_whole() {
-        let table = [(0, 10), (2, 10), (15, 50), (30, 100), (300, 100)];
+        let table = [(0, 0.1), (3, 0.1), (15, 0.5), (30, 1.0), (300, 1.0)];
         for (seconds, expected) in table {
-            assert_eq!(weight(Duration::from_secs(seconds)), expected, "{seconds}");
+            let found = part(Duration::from_secs(seconds));
+            assert!((found - expected).abs() < 1e-9, "{seconds}: {found}");
         }
     }
 

@@ -275,7 +275,8 @@ impl HealthJudge {
             return Some((State::Up, "2 good probes in a row"));
         }
         if !self.ever_up {
-            return Some((State::Pending, "its identity is right again"));
+            let known = outcome.answered();
+            return known.then_some((State::Pending, "its identity is right again"));
         }
         if outcome == Outcome::NotReady {
             return Some((State::Drain, "one answer that it is not ready"));
