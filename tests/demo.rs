@@ -1,11 +1,16 @@
 //! The demo is a test too: it ends with 0 only if no request through the balancer failed while a
 //! master died and came back.
 
-use std::path::Path;
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, also outside of its test functions"
+)]
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// `cargo test` builds the examples beside the program.
-fn demo() -> std::path::PathBuf {
+fn demo() -> PathBuf {
     let built = Path::new(env!("CARGO_BIN_EXE_mainstay")).parent().unwrap();
     built.join("examples").join("demo")
 }

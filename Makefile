@@ -1,0 +1,50 @@
+# One verb per job, the same by hand and in CI. `make` alone lists them.
+
+CARGO ?= cargo
+# Where cargo builds; the demo and the unit check look for the program there.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# Build scripts and progress bars in CI logs are noise.
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help build release demo test tools bench lint docs clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the program for development: target/debug/mainstay
+	$(CARGO) build --bin mainstay
+
+release: ## build the program for use: target/release/mainstay
+	$(CARGO) build --release --bin mainstay
+
+demo: ## balancer, three stand-in masters and traffic on this machine (ONCE=1: one round)
+	@$(CARGO) build --quiet --bin mainstay --example demo
+	@exec "$(CARGO_TARGET_DIR)/debug/examples/demo"
+
+test: tools ## run every test; installs the programs that some need if it may (INSTALL=no: never)
+	$(CARGO) test --workspace
+
+tools:
+	@sh tests/tools.sh
+
+bench: ## measure beside NGINX and HAProxy; the report goes to bench/out
+	$(CARGO) build --release --bin mainstay
+	$(CARGO) run --release -p mainstay-bench -- run --out bench/out
+
+lint: ## formatting, clippy, house rules, unit file; unused and banned dependencies if the tools are there
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet --test tidy
+	@sh deploy/verify-unit.sh
+	@if command -v cargo-machete >/dev/null; then $(CARGO) machete; \
+	 else echo "skipped: cargo-machete is not installed"; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "skipped: cargo-deny is not installed"; fi
+
+docs: ## build the documentation of the code: target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+clean: ## remove everything that was built or measured
+	$(CARGO) clean
+	rm -rf bench/out
