@@ -42,8 +42,9 @@ lint: ## formatting, clippy, house rules, unit file; unused and banned dependenc
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	 else echo "skipped: cargo-deny is not installed"; fi
 
+# The pages are for those who change the code, so private items are shown and may be linked to.
 docs: ## build the documentation of the code: target/doc
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
 
 clean: ## remove everything that was built or measured
 	$(CARGO) clean

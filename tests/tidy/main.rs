@@ -170,7 +170,7 @@ fn balancer_and_coordinator_do_not_know_each_other() {
                 rest.is_some_and(|rest| rest.starts_with(['.', ' ', '=']))
                     || line.contains(&format!("mainstay-{stranger}"))
             };
-            if strangers.iter().any(|stranger| named(stranger)) {
+            if strangers.iter().any(named) {
                 found.push(format!("{manifest}:{}: {line}", index + 1));
             }
         }
