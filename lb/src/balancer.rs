@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::config::{Config, Timeouts};
-use common::{Membership, MembershipFeed};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
@@ -21,7 +20,7 @@ use crate::dial::DialLimits;
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
 use crate::relay::{Pipes, RelayTools};
-use crate::session::SilenceLimits;
+use crate::session::{Session, SilenceLimits};
 use crate::worker::Worker;
 
 /// How often the end of the last session is looked for while the program stops.
@@ -39,14 +38,8 @@ pub struct Settings {
 impl From<&Timeouts> for Settings {
     fn from(timeouts: &Timeouts) -> Self {
         Self {
-            dial: DialLimits {
-                connect: timeouts.connect,
-                total: timeouts.dial,
-            },
-            silence: SilenceLimits {
-                idle: timeouts.idle,
-                half_close: timeouts.half_close,
-            },
+            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
         }
     }
 }
@@ -99,11 +92,7 @@ pub struct Balancer {
 #[must_use]
 pub fn worker_count(configured: usize) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    if configured == 0 {
-        processors()
-    } else {
-        configured
-    }
+    if configured == 0 { processors() } else { configured }
 }
 
 impl Balancer {
@@ -115,10 +104,7 @@ impl Balancer {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
-        let tools = RelayTools {
-            clock: Clock::default(),
-            pipes: Pipes::new(budget.pipes),
-        };
+        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
@@ -132,50 +118,13 @@ impl Balancer {
             limit,
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
-        let workers = workers
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Worker)?;
-        let gate = Mutex::new(Gate {
-            ports,
-            opened: None,
-            shut: false,
-        });
-        Ok(Self {
-            shared,
-            workers,
-            gate,
-            listen,
-            listening: AtomicBool::new(false),
-        })
+        let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
+        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
+        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
     }
 
-    /// Applies each change of the membership until it is dropped. Cancel-safe.
-    pub async fn follow(&self, mut feed: MembershipFeed) {
-        while feed.changed().await.is_ok() {
-            let membership = Arc::clone(&feed.borrow_and_update());
-            self.apply(&membership);
-        }
-    }
-
-    /// Makes the members the backends and opens or closes the port accordingly.
-    pub fn apply(&self, membership: &Membership) {
-        self.shared.pool.apply(membership, self.now());
-        let members = membership.members.len();
-        info!(
-            generation = membership.generation,
-            members, "membership applied"
-        );
-        let moved = if members > 0 {
-            self.open()
-        } else {
-            self.close()
-        };
-        if let Err(error) = moved {
-            error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
-        }
-    }
-
-    fn open(&self) -> Result<(), BindError> {
+    /// Opens the port; nothing if it is open, or was closed for good.
+    pub(crate) fn open(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
         if gate.shut || gate.opened.is_some() {
             return Ok(());
@@ -191,14 +140,10 @@ impl Balancer {
         Ok(())
     }
 
-    /// Closes the port until the next member.
-    fn close(&self) -> Result<(), BindError> {
+    /// Closes the port; it may be opened again.
+    pub(crate) fn close(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
-        let prepared = if gate.shut {
-            Ok(())
-        } else {
-            gate.ports.prepare_reopening()
-        };
+        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
         if let Some(token) = gate.opened.take() {
             token.cancel();
             self.listening.store(false, Ordering::Release);
@@ -219,11 +164,9 @@ impl Balancer {
         self.shared.settings.store(Arc::new(settings));
     }
 
-    /// Resets every session.
-    pub fn cut_all(&self, reason: CloseReason) {
-        self.workers
-            .iter()
-            .for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
+    /// Resets the sessions that fulfil `which`.
+    pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
+        self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, &which));
     }
 
     /// Resolves when no client connection is left. Cancel-safe.

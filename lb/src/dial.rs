@@ -31,12 +31,7 @@ pub enum DialFailure {
 
 impl DialFailure {
     /// All failures, in the order of their numbers.
-    pub const ALL: &[Self] = &[
-        Self::Refused,
-        Self::TimedOut,
-        Self::Unreachable,
-        Self::Local,
-    ];
+    pub const ALL: &[Self] = &[Self::Refused, Self::TimedOut, Self::Unreachable, Self::Local];
 
     /// As the metric names it.
     #[must_use]
@@ -94,11 +89,7 @@ pub async fn dial(
         let begun = clock.now();
         let Some(guard) = set.pick(&mut tried, begun, limits.connect) else {
             let at_limit = last == DialFailure::Local;
-            return Err(if at_limit {
-                CloseReason::LocalLimit
-            } else {
-                CloseReason::NoBackend
-            });
+            return Err(if at_limit { CloseReason::LocalLimit } else { CloseReason::NoBackend });
         };
         let backend = guard.backend();
         match connect(backend.member.addr, limits.connect.min(left)).await {
@@ -121,11 +112,7 @@ pub async fn dial(
 
 /// Connects to one address with the options of a backend socket.
 async fn connect(addr: SocketAddr, limit: Duration) -> Result<TcpStream, DialFailure> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|_| DialFailure::Local)?;
     socket_options::apply_to_backend(&SockRef::from(&socket)).map_err(|_| DialFailure::Local)?;
     match timeout(limit, socket.connect(addr)).await {

@@ -19,6 +19,9 @@ pub mod backend;
 pub mod pick;
 pub mod pool;
 pub mod refusal;
+pub mod slow_start;
+
+pub mod health;
 
 pub mod dial;
 pub mod relay;

@@ -88,8 +88,7 @@ impl Session {
     /// Asks the session to end. The first reason stays.
     pub fn cut(&self, reason: CloseReason) {
         let first =
-            self.cut
-                .compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
+            self.cut.compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
         if first.is_ok() {
             self.waker.wake();
         }
@@ -141,11 +140,7 @@ impl Sessions {
     pub fn add(self: &Arc<Self>, session: Session) -> SessionEntry {
         let session = Arc::new(session);
         let key = self.list.lock().insert(Arc::clone(&session));
-        SessionEntry {
-            session,
-            key,
-            sessions: Arc::clone(self),
-        }
+        SessionEntry { session, key, sessions: Arc::clone(self) }
     }
 
     /// How many there are.
@@ -231,18 +226,12 @@ mod tests {
     use super::*;
     use common::{Member, Source};
 
-    const LIMITS: SilenceLimits = SilenceLimits {
-        idle: Duration::from_secs(10),
-        half_close: Duration::from_secs(1),
-    };
+    const LIMITS: SilenceLimits =
+        SilenceLimits { idle: Duration::from_secs(10), half_close: Duration::from_secs(1) };
 
     fn backend() -> Arc<Backend> {
         let addr = "10.0.0.1:6443".parse().unwrap();
-        let member = Member {
-            name: "a".into(),
-            addr,
-            source: Source::Static,
-        };
+        let member = Member { name: "a".into(), addr, source: Source::Static };
         Arc::new(Backend::new(member, Millis(0)))
     }
 

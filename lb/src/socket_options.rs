@@ -72,9 +72,6 @@ mod tests {
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
-        assert_eq!(
-            accepted.tcp_user_timeout().unwrap(),
-            Some(USER_TIMEOUT_CLIENT)
-        );
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT_CLIENT));
     }
 }

@@ -42,12 +42,8 @@ impl Seat {
         permit: ClientPermit,
     ) {
         // Boxed, so that a session which moves bytes does not keep the room that dialling needed.
-        let establishing = Box::pin(establish(
-            Arc::clone(shared),
-            Arc::clone(&self.sessions),
-            client,
-            addr,
-        ));
+        let establishing =
+            Box::pin(establish(Arc::clone(shared), Arc::clone(&self.sessions), client, addr));
         self.tasks.spawn(run_session(establishing, permit));
     }
 }
@@ -76,12 +72,7 @@ async fn establish(
         Ok((backend, guard)) => {
             let session = Session::new(addr, guard, shared.tools.clock.now());
             let entry = sessions.add(session);
-            Some(Relay::new(
-                client,
-                backend,
-                entry,
-                Arc::clone(&shared.tools),
-            ))
+            Some(Relay::new(client, backend, entry, Arc::clone(&shared.tools)))
         }
         Err(reason) => {
             reset_on_close(&SockRef::from(&client));
@@ -110,18 +101,10 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(until.cancelled()))?;
-        let seat = Seat {
-            sessions: Arc::default(),
-            tasks: Tasks::new(),
-        };
+        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new() };
         let sweeping = sweep_loop(Arc::clone(shared), Arc::clone(&seat.sessions), number == 0);
         seat.tasks.spawn_on(&handle, sweeping);
-        Ok(Self {
-            runtime: handle,
-            seat,
-            stop,
-            thread,
-        })
+        Ok(Self { runtime: handle, seat, stop, thread })
     }
 
     /// Accepts on `listeners` until `gate` is cancelled.
@@ -136,8 +119,7 @@ impl Worker {
             self.seat.tasks.spawn_on(&self.runtime, async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        gate.run_until_cancelled(accept_loop(shared, seat, listener))
-                            .await;
+                        gate.run_until_cancelled(accept_loop(shared, seat, listener)).await;
                     }
                     Err(error) => error!(%error, "cannot watch a listening socket"),
                 }
@@ -163,12 +145,8 @@ async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
         let now = shared.tools.clock.sweep();
         sessions.sweep(now, &shared.settings.load().silence);
         if fades {
-            shared
-                .pool
-                .snapshot()
-                .backends
-                .iter()
-                .for_each(|backend| backend.fade());
+            let set = shared.pool.snapshot();
+            set.entries.iter().for_each(|entry| entry.backend.fade());
         }
     }
 }

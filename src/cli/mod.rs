@@ -1,10 +1,13 @@
 //! The command line: one file for each subcommand.
 
 mod check;
+mod drain;
 mod options;
 
+mod running;
 mod serve;
 mod status;
+mod why;
 
 use std::ffi::OsString;
 
@@ -34,6 +37,9 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Status(status::StatusCommand),
+    Why(why::Why),
+    Drain(drain::Drain),
+    Undrain(drain::Undrain),
 }
 
 /// Runs the subcommand of the process's arguments.
@@ -51,7 +57,25 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::Why(why) => why.run(),
+        Command::Drain(drain) => drain.run(),
+        Command::Undrain(undrain) => undrain.run(),
     }
+}
+
+/// The path of a member at the admin endpoint. Names of members need no escaping; another one is
+/// the name of none.
+fn member_path(name: &str, verb: Option<&str>) -> anyhow::Result<String> {
+    let fits =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
+    if name.is_empty() || !name.chars().all(fits) {
+        let sentence = format!("`{name}` is no name of a backend; `mainstay status` lists them");
+        return Err(Stop::new(Exit::Usage, sentence).into());
+    }
+    // A URI takes brackets only escaped.
+    let name = name.replace('[', "%5B").replace(']', "%5D");
+    Ok(verb
+        .map_or_else(|| format!("/v1/members/{name}"), |verb| format!("/v1/members/{name}/{verb}")))
 }
 
 /// clap's text without its `error: ` and the empty line at its end: ours prints the program's name.
@@ -79,21 +103,10 @@ mod tests {
     #[test]
     fn every_flag_of_a_key_exists() {
         let serve = Cli::command().find_subcommand("serve").unwrap().clone();
-        let flags: Vec<String> = serve
-            .get_arguments()
-            .filter_map(|a| a.get_long())
-            .map(|l| format!("--{l}"))
-            .collect();
-        for key in common::config::keys::KEYS
-            .iter()
-            .filter(|key| !key.flag.is_empty())
-        {
-            assert!(
-                flags.contains(&key.flag.to_owned()),
-                "{} of {}",
-                key.flag,
-                key.name
-            );
+        let flags: Vec<String> =
+            serve.get_arguments().filter_map(|a| a.get_long()).map(|l| format!("--{l}")).collect();
+        for key in common::config::keys::KEYS.iter().filter(|key| !key.flag.is_empty()) {
+            assert!(flags.contains(&key.flag.to_owned()), "{} of {}", key.flag, key.name);
         }
     }
 }

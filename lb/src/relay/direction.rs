@@ -45,17 +45,11 @@ pub(super) struct Fault {
 
 impl Fault {
     fn source(error: io::Error) -> Self {
-        Self {
-            side: Side::Source,
-            error,
-        }
+        Self { side: Side::Source, error }
     }
 
     fn sink(error: io::Error) -> Self {
-        Self {
-            side: Side::Sink,
-            error,
-        }
+        Self { side: Side::Sink, error }
     }
 }
 
@@ -181,10 +175,7 @@ impl Direction {
                     Poll::Ready(Ok(given)) => rest = rest.get(given..).unwrap_or_default(),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::sink(error))),
                     Poll::Pending => {
-                        self.held = Held::Copied {
-                            bytes: rest.into(),
-                            given: 0,
-                        };
+                        self.held = Held::Copied { bytes: rest.into(), given: 0 };
                         break;
                     }
                 }
@@ -277,8 +268,5 @@ fn poll_drain(
 
 /// Not ready after all, or interrupted: ask again.
 fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -58,14 +58,7 @@ impl Relay {
         tools: Arc<RelayTools>,
     ) -> Self {
         let (up, down) = (Direction::default(), Direction::default());
-        Self {
-            client,
-            backend,
-            up,
-            down,
-            session,
-            tools,
-        }
+        Self { client, backend, up, down, session, tools }
     }
 
     /// Moves what can be moved now. `Ready` with the reason when the session is over.
@@ -74,13 +67,9 @@ impl Relay {
             return Poll::Ready(reason);
         }
         let backend_first = self.down.ended();
-        let sent = self
-            .up
-            .poll(cx, &mut self.client, &mut self.backend, &self.tools.pipes);
+        let sent = self.up.poll(cx, &mut self.client, &mut self.backend, &self.tools.pipes);
         // Also after a fault: what the backend said before it closed still reaches the client.
-        let received = self
-            .down
-            .poll(cx, &mut self.backend, &mut self.client, &self.tools.pipes);
+        let received = self.down.poll(cx, &mut self.backend, &mut self.client, &self.tools.pipes);
         let moved = (self.down.take_moved(), self.up.take_moved());
         if moved != (0, 0) {
             self.session.moved(&self.tools.clock, moved.0, moved.1);
@@ -147,8 +136,5 @@ fn reason_down(fault: &Fault) -> CloseReason {
 /// Whether the peer went silent instead of resetting the connection.
 fn lost(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable
-    )
+    matches!(error.kind(), Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable)
 }
