@@ -1,10 +1,7 @@
 //! The demo is a test too: it ends with 0 only if no request through the balancer failed while a
 //! master died and came back.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test may panic, also outside of its test functions"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may panic, also outside of its test functions")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

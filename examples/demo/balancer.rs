@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use common::Tasks;
-use common::status::Status;
+use common::status::{BackendState, Status};
 use http_body_util::BodyExt;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
@@ -67,19 +67,14 @@ impl Balancer {
         };
         let admin = logs::follow(stderr, Arc::clone(screen))?;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut balancer = Self {
-            child,
-            program,
-            listen: nowhere,
-            admin: nowhere,
-            config,
-        };
+        let mut balancer = Self { child, program, listen: nowhere, admin: nowhere, config };
         balancer.admin = match tokio::time::timeout(START_TIMEOUT, admin).await {
             Ok(Ok(Ok(addr))) => addr,
             Ok(Ok(Err(last))) => anyhow::bail!("the balancer did not start; it said: {last}"),
             _ => anyhow::bail!("the balancer opened no admin endpoint within 10s"),
         };
-        let listen = status(balancer.admin).await?.listen;
+        let ready = tokio::time::timeout(START_TIMEOUT, all_up(balancer.admin)).await;
+        let listen = ready.context("not every master was UP within 10s")??.listen;
         let first = listen.first().context("the balancer listens nowhere")?;
         balancer.listen = first.parse()?;
         Ok(balancer)
@@ -117,15 +112,24 @@ impl Drop for Balancer {
 fn program() -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let built = here.parent().and_then(Path::parent);
-    let program = built
-        .context("no directory above the demo")?
-        .join("mainstay");
+    let program = built.context("no directory above the demo")?.join("mainstay");
     anyhow::ensure!(
         program.is_file(),
         "{} is not there; `make demo` builds it first",
         program.display()
     );
     Ok(program)
+}
+
+/// The status once every backend is UP: the probes have seen each of them.
+async fn all_up(admin: SocketAddr) -> anyhow::Result<Status> {
+    loop {
+        let now = status(admin).await?;
+        if now.backends.iter().all(|backend| backend.state == BackendState::Up) {
+            return Ok(now);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// A configuration file as an operator would write it, but for the ports.
@@ -136,10 +140,11 @@ fn configuration(dir: &Path, masters: &[Master]) -> String {
         .collect();
     format!(
         "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nstate_dir = {:?}\n\
-         backends = [\n{}]\n\n[limits]\nmax_connections = 1000\n\n\
+         backends = [\n{}]\n\n[cluster]\nca = {:?}\n\n[limits]\nmax_connections = 1000\n\n\
          [log]\nformat = \"json\"\n",
         dir.join("state"),
-        backends.concat()
+        backends.concat(),
+        dir.join("ca.crt"),
     )
 }
 

@@ -18,9 +18,7 @@ impl DemoCa {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "mainstay demo CA");
+        params.distinguished_name.push(DnType::CommonName, "mainstay demo CA");
         Ok(Self {
             issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
             provider: Arc::new(rustls::crypto::ring::default_provider()),
@@ -41,23 +39,19 @@ impl DemoCa {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok(
-            ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-                .with_safe_default_protocol_versions()?
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], key.into())?,
-        )
+        Ok(ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())?)
     }
 
     /// What a client trusts.
     pub(crate) fn client_config(&self) -> anyhow::Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone())?;
-        Ok(
-            ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots)
-                .with_no_client_auth(),
-        )
+        Ok(ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth())
     }
 }

@@ -43,9 +43,7 @@ impl Client {
             answer.into_body().collect().await?;
             anyhow::Ok(())
         };
-        timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .context("no answer in time")?
+        timeout(ANSWER_TIMEOUT, exchange).await.context("no answer in time")?
     }
 
     /// A stream that lasts until it breaks; `begun` is called with its first line.

@@ -57,18 +57,17 @@ fn admin_addr(event: &Value) -> Option<SocketAddr> {
     }
 }
 
-/// A line for the audience: what is said of one backend, and every warning.
+/// A line for the audience: what becomes of one backend, and every warning.
 fn news(event: &Value) -> Option<String> {
     let message = text(event, "message");
-    match (text(event, "backend"), text(event, "level")) {
-        ("", "WARN" | "ERROR") => Some(message.to_owned()),
-        ("", _) => None,
-        (backend, _) => {
-            let failure = match text(event, "failure") {
-                "" => String::new(),
-                failure => format!(" ({failure})"),
-            };
-            Some(format!("{backend}: {message}{failure}"))
+    let (backend, to) = (text(event, "backend"), text(event, "to"));
+    match text(event, "level") {
+        _ if !backend.is_empty() && !to.is_empty() => {
+            let (from, signal) = (text(event, "from"), text(event, "signal"));
+            Some(format!("{backend} {from} -> {to}: {signal}"))
         }
+        "WARN" | "ERROR" if backend.is_empty() => Some(message.to_owned()),
+        "WARN" | "ERROR" => Some(format!("{backend}: {message} ({})", text(event, "failure"))),
+        _ => None,
     }
 }

@@ -49,9 +49,7 @@ fn main() -> ExitCode {
 /// Runs the demo; true if no request failed.
 fn run() -> anyhow::Result<bool> {
     let once = std::env::var_os("ONCE").is_some_and(|value| value != "0" && !value.is_empty());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(play(once))
 }
 

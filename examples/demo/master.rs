@@ -84,9 +84,7 @@ fn bound(addr: SocketAddr) -> anyhow::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     // The connections that were cut linger in the kernel; they must not keep the port.
     socket.set_reuseaddr(true)?;
-    socket
-        .bind(addr)
-        .with_context(|| format!("cannot bind {addr}"))?;
+    socket.bind(addr).with_context(|| format!("cannot bind {addr}"))?;
     Ok(socket)
 }
 
@@ -115,8 +113,5 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, name: Arc<str>, addr: Option
         std::future::ready(answers::answer(&name, addr, request.uri()))
     });
     // A client that goes away is no event here.
-    http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-        .ok();
+    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
 }

@@ -27,10 +27,7 @@ struct State {
 impl Screen {
     /// Finds out what standard output is.
     pub(crate) fn new() -> Self {
-        Self {
-            terminal: std::io::stdout().is_terminal(),
-            state: Mutex::default(),
-        }
+        Self { terminal: std::io::stdout().is_terminal(), state: Mutex::default() }
     }
 
     /// Prints a line of the story above the block.
@@ -52,10 +49,7 @@ impl Screen {
             state.drawn = 0;
             state.block = block;
             redraw(&mut state);
-        } else if state
-            .printed
-            .is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL)
-        {
+        } else if state.printed.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL) {
             state.printed = Some(Instant::now());
             write(&(block.join("\n") + "\n"));
         }
@@ -87,7 +81,5 @@ fn redraw(state: &mut State) {
 /// Whoever closed our output does not want to read on; the story is played to its end anyway.
 fn write(text: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .ok();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }

@@ -27,11 +27,7 @@ pub(crate) struct Show {
 impl Show {
     /// A table of the balancer at `admin`.
     pub(crate) fn new(screen: &Arc<Screen>, admin: SocketAddr, counts: Arc<Counts>) -> Self {
-        Self {
-            screen: Arc::clone(screen),
-            admin,
-            counts,
-        }
+        Self { screen: Arc::clone(screen), admin, counts }
     }
 
     /// Draws until it is dropped; ends with an error if the balancer does not answer.

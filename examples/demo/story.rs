@@ -18,8 +18,8 @@ use crate::traffic::Traffic;
 /// Time to look at one scene.
 const SCENE: Duration = Duration::from_secs(5);
 
-/// Longest wait for a revived master: the balancer leaves one out for 10 s at most.
-const RETURN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for a revived master: two good probes, then the first seconds of its slow start.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Between two deaths, when the story goes on until Ctrl-C.
 const INTERMISSION: Duration = Duration::from_secs(12);
@@ -43,12 +43,7 @@ impl<'a> Story<'a> {
         traffic: &'a Traffic,
         admin: SocketAddr,
     ) -> Self {
-        Self {
-            screen: Arc::clone(screen),
-            masters,
-            traffic,
-            admin,
-        }
+        Self { screen: Arc::clone(screen), masters, traffic, admin }
     }
 
     fn say(&self, line: &str) {
@@ -59,9 +54,7 @@ impl<'a> Story<'a> {
     pub(crate) fn introduce(&self, balancer: &Balancer, ca_file: &Path) {
         let (listen, admin, ca) = (balancer.listen, balancer.admin, ca_file.display());
         let (program, config) = (balancer.program.display(), balancer.config.display());
-        self.say(&format!(
-            "A balancer ({program} serve) listens on {listen}."
-        ));
+        self.say(&format!("A balancer ({program} serve) listens on {listen}."));
         self.say("Behind it stand three masters, here small HTTPS servers that answer as an");
         self.say("apiserver does:");
         for master in &self.masters {
@@ -74,6 +67,8 @@ impl<'a> Story<'a> {
             "   kubectl --kubeconfig=/dev/null --server=https://{listen} --certificate-authority={ca} --token=demo get --raw /readyz"
         ));
         self.say(&format!("   {program} status --admin {admin}"));
+        self.say(&format!("   {program} why master-1 --admin {admin}"));
+        self.say(&format!("   {program} drain master-2 --config {config} --admin {admin}"));
         self.say(&format!("   {program} check --config {config}"));
         self.say(&format!("   curl http://{admin}/metrics"));
         self.say("");
@@ -102,20 +97,18 @@ impl<'a> Story<'a> {
         let screen = Arc::clone(&self.screen);
         let master = self.masters.get_mut(number).context("no such master")?;
         let name = master.name.clone();
-        screen.say(&format!(
-            "2. {name} is killed now: its port is closed, its connections break."
-        ));
+        screen.say(&format!("2. {name} is killed now: its port is closed, its connections break."));
         traffic.during_death(master.kill()).await?;
-        screen.say("   New connections are refused there and go to another master at once. The");
-        screen.say("   balancer then leaves it out, for longer after each failed try.");
+        screen.say("   A connection that is refused there goes to another master at once, and the");
+        screen.say("   client does not notice. Refused twice, it is DEAD and gets no more.");
         sleep(SCENE).await;
         screen.say(&format!("3. {name} comes back on the same port."));
         master.revive()?;
         self.wait_for_return(&name).await?;
         screen.say(&format!(
-            "   {name} has the fewest connections, so it gets the new ones. The"
+            "   {name} gets new connections, more from second to second (slow start)."
         ));
-        screen.say("   streams stay where they are: what works is not cut.");
+        screen.say("   The streams stay where they are: what works is not cut.");
         sleep(SCENE).await;
         Ok(())
     }
@@ -126,12 +119,16 @@ impl<'a> Story<'a> {
         let before = self.row(name).await?.connections_total;
         while begun.elapsed() < RETURN_TIMEOUT {
             let row = self.row(name).await?;
+            if row.state == BackendState::Drain {
+                self.say(&format!("   {name} is drained: you asked for no new connections there."));
+                return Ok(());
+            }
             if row.state == BackendState::Up && row.connections_total >= before + BACK {
                 return Ok(());
             }
             sleep(Duration::from_millis(200)).await;
         }
-        anyhow::bail!("{name} is back for 15s, and gets no connections")
+        anyhow::bail!("{name} is back for 20s, and gets no connections")
     }
 
     /// What the balancer says of a master.

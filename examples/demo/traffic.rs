@@ -75,9 +75,7 @@ impl Counts {
 
     fn fail(&self, error: &anyhow::Error) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.first_failure
-            .lock()
-            .get_or_insert_with(|| format!("{error:#}"));
+        self.first_failure.lock().get_or_insert_with(|| format!("{error:#}"));
     }
 }
 
@@ -90,10 +88,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Starts all clients.
     pub(crate) fn start(client: Client) -> Self {
-        let traffic = Self {
-            counts: Arc::default(),
-            tasks: Tasks::new(),
-        };
+        let traffic = Self { counts: Arc::default(), tasks: Tasks::new() };
         let (counts, tasks) = (&traffic.counts, &traffic.tasks);
         for _ in 0..STREAMS {
             let streaming = keep_stream(client.clone(), Arc::clone(counts), tasks.clone());

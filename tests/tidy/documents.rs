@@ -33,9 +33,7 @@ fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
         let words = heading.trim_start_matches('#').trim().to_lowercase();
-        let kept = words
-            .chars()
-            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(anchor).collect()
@@ -48,11 +46,7 @@ fn fault(file: &File, target: &str) -> Option<String> {
     }
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
     let here = root().join(&file.path);
-    let there = if path.is_empty() {
-        here
-    } else {
-        here.parent()?.join(path)
-    };
+    let there = if path.is_empty() { here } else { here.parent()?.join(path) };
     if !there.exists() {
         return Some("no such file".to_owned());
     }
@@ -85,9 +79,7 @@ fn links_are_found_outside_of_code() {
 #[test]
 fn the_service_manager_waits_until_the_sessions_are_drained() {
     let unit = std::fs::read_to_string(root().join("deploy/mainstay.service")).unwrap();
-    let wait = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("TimeoutStopSec="));
+    let wait = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
     let wait: u64 = wait.unwrap().trim_end_matches('s').parse().unwrap();
     let stop = Config::checked(&Layers::default()).unwrap().stop;
     let ours = stop.lame_duck + stop.drain_timeout + CUTTING_MAX;

@@ -23,18 +23,11 @@ pub(crate) fn functions(code: &str) -> Vec<Function> {
 /// The function whose `fn` stands at `at`; `None` if it has no body.
 fn function(code: &str, at: usize) -> Option<Function> {
     let rest = &code[at..];
-    let name: String = rest[3..]
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
+    let name: String = rest[3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let open = body(rest)?;
     let length = open + block(&rest[open..])?;
     let lines = |text: &str| text.matches('\n').count() + 1;
-    Some(Function {
-        name,
-        line: lines(&code[..at]),
-        lines: lines(&rest[..length]),
-    })
+    Some(Function { name, line: lines(&code[..at]), lines: lines(&rest[..length]) })
 }
 
 /// Where the body begins: the first brace outside of brackets.
@@ -98,12 +91,7 @@ where
         .into_iter()
         .map(|function| (function.name, function.line, function.lines))
         .collect();
-    let expected = [
-        ("one", 1, 1),
-        ("with_default", 4, 5),
-        ("last", 10, 10),
-        ("inner", 16, 2),
-    ];
+    let expected = [("one", 1, 1), ("with_default", 4, 5), ("last", 10, 10), ("inner", 16, 2)];
     let expected = expected.map(|(name, line, lines)| (name.to_owned(), line, lines));
     assert_eq!(found, expected);
 }

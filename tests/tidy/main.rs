@@ -36,20 +36,14 @@ fn rust() -> Vec<File> {
 
 /// Fails with every violation at once and what to do about them.
 fn none(violations: Vec<String>, what_to_do: &str) {
-    assert!(
-        violations.is_empty(),
-        "\n{}\n\nWhat to do: {what_to_do}\n",
-        violations.join("\n")
-    );
+    assert!(violations.is_empty(), "\n{}\n\nWhat to do: {what_to_do}\n", violations.join("\n"));
 }
 
 /// The lines of code that hold `pattern`, as `path:line`.
 fn lines_with(file: &File, pattern: &str) -> Vec<String> {
     let holds = |(_, line): &(usize, &str)| line.contains(pattern);
     let lines = file.code.lines().enumerate().filter(holds);
-    lines
-        .map(|(index, _)| format!("{}:{}: {pattern}", file.path, index + 1))
-        .collect()
+    lines.map(|(index, _)| format!("{}:{}: {pattern}", file.path, index + 1)).collect()
 }
 
 #[test]
@@ -59,28 +53,19 @@ fn every_module_begins_with_its_purpose() {
         .filter(|file| !file.text.starts_with("//! "))
         .map(|file| file.path.clone())
         .collect();
-    none(
-        without,
-        "begin the file with a `//!` line that says why it exists and what it promises.",
-    );
+    none(without, "begin the file with a `//!` line that says why it exists and what it promises.");
 }
 
 #[test]
 fn tasks_are_started_through_the_handle() {
     let banned = ["tokio::spawn", "task::spawn(", "spawn_local("];
     let mut found = Vec::new();
-    for file in rust()
-        .iter()
-        .filter(|file| file.path != TASKS && !file.is_test())
-    {
+    for file in rust().iter().filter(|file| file.path != TASKS && !file.is_test()) {
         for pattern in banned {
             found.extend(lines_with(file, pattern));
         }
     }
-    none(
-        found,
-        "start the task with `common::Tasks`, so that shutdown can wait for it.",
-    );
+    none(found, "start the task with `common::Tasks`, so that shutdown can wait for it.");
 }
 
 #[test]
@@ -93,10 +78,7 @@ fn nothing_is_unsafe() {
         });
         found.extend(words.map(|(index, _)| format!("{}:{}", file.path, index + 1)));
     }
-    none(
-        found,
-        "find a safe way: rustix and socket2 wrap the system calls that we need.",
-    );
+    none(found, "find a safe way: rustix and socket2 wrap the system calls that we need.");
 }
 
 #[test]
@@ -111,10 +93,7 @@ fn nothing_is_left_for_later() {
             }
         }
     }
-    none(
-        found,
-        "do it now, or open an issue and leave no mark in the file.",
-    );
+    none(found, "do it now, or open an issue and leave no mark in the file.");
 }
 
 #[test]
@@ -130,10 +109,7 @@ fn files_have_one_subject() {
             long.push(format!("{}: {lines} lines, limit {limit}", file.path));
         }
     }
-    none(
-        long,
-        "split the file by subject; tests may move to a file of their own.",
-    );
+    none(long, "split the file by subject; tests may move to a file of their own.");
 }
 
 #[test]
@@ -155,11 +131,8 @@ fn functions_are_short() {
 
 #[test]
 fn balancer_and_coordinator_do_not_know_each_other() {
-    let apart = [
-        ("lb", vec!["bootstrap"]),
-        ("bootstrap", vec!["lb"]),
-        ("common", vec!["lb", "bootstrap"]),
-    ];
+    let apart =
+        [("lb", vec!["bootstrap"]), ("bootstrap", vec!["lb"]), ("common", vec!["lb", "bootstrap"])];
     let mut found = Vec::new();
     for (package, strangers) in apart {
         let manifest = format!("{package}/Cargo.toml");
@@ -175,8 +148,5 @@ fn balancer_and_coordinator_do_not_know_each_other() {
             }
         }
     }
-    none(
-        found,
-        "what both need goes to `common`; what connects them goes to the binary.",
-    );
+    none(found, "what both need goes to `common`; what connects them goes to the binary.");
 }

@@ -146,12 +146,7 @@ fn raw_string(rest: &[char]) -> usize {
     let begin = 2 + hashes;
     let closes = |at: usize| {
         rest[at] == '"'
-            && rest[at + 1..]
-                .iter()
-                .take(hashes)
-                .filter(|c| **c == '#')
-                .count()
-                == hashes
+            && rest[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes
     };
     let end = (begin..rest.len()).find(|at| closes(*at));
     end.map_or(rest.len(), |end| end + 1 + hashes)

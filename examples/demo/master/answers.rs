@@ -62,11 +62,7 @@ pub(super) fn answer(
             (StatusCode::NOT_FOUND, "application/json", body)
         }
     };
-    let body = if watch {
-        Either::Right(Watch::new(name))
-    } else {
-        Either::Left(Full::from(body))
-    };
+    let body = if watch { Either::Right(Watch::new(name)) } else { Either::Left(Full::from(body)) };
     Response::builder()
         .status(status)
         .header(MASTER, HeaderValue::from_str(name)?)
@@ -84,10 +80,7 @@ impl Watch {
     fn new(name: &str) -> Self {
         let object = json!({ "metadata": { "annotations": { "demo": name } } });
         let event = json!({ "type": "BOOKMARK", "object": object });
-        Self {
-            line: Bytes::from(format!("{event}\n")),
-            interval: interval(WATCH_INTERVAL),
-        }
+        Self { line: Bytes::from(format!("{event}\n")), interval: interval(WATCH_INTERVAL) }
     }
 }
 
@@ -100,8 +93,6 @@ impl Body for Watch {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let line = self.line.clone();
-        self.interval
-            .poll_tick(cx)
-            .map(|_| Some(Ok(Frame::data(line))))
+        self.interval.poll_tick(cx).map(|_| Some(Ok(Frame::data(line))))
     }
 }
