@@ -28,14 +28,16 @@ test: tools ## run every test; installs the programs that some need if it may (I
 tools:
 	@sh tests/tools.sh
 
-bench: ## measure beside NGINX and HAProxy; the report goes to bench/out
+# The whole catalogue takes more than an hour: docs/benchmarks.md says how to choose from it.
+bench: ## measure beside NGINX and HAProxy into bench/out; ARGS="--scenario rr-64x64,bulk-8" chooses
 	$(CARGO) build --release --bin mainstay
-	$(CARGO) run --release -p mainstay-bench -- run --out bench/out
+	$(CARGO) run --release -p mainstay-bench -- run --out bench/out $(ARGS)
 
-lint: ## formatting, clippy, house rules, unit file; unused and banned dependencies if the tools are there
+lint: ## formatting, clippy, house rules, docs, unit file; machete and deny if they are there
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test --quiet --test tidy
+	@$(MAKE) --no-print-directory docs
 	@sh deploy/verify-unit.sh
 	@if command -v cargo-machete >/dev/null; then $(CARGO) machete; \
 	 else echo "skipped: cargo-machete is not installed"; fi
