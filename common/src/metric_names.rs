@@ -58,6 +58,10 @@ metrics! {
         "Client connections ended, by the reason.";
     ACCEPT_ERRORS = "mainstay_accept_errors_total", Counter, "",
         "Failed accepts: out of descriptors or memory. Each is followed by a pause.";
+    RACES_WON = "mainstay_races_won_total", Counter, "",
+        "Clients whose backend was found by racing one that did not connect within 300 ms.";
+    REPLAYS = "mainstay_replays_total", Counter, "",
+        "First flights of clients that were given to another backend, because one did not answer.";
     PIPES = "mainstay_pipes", Gauge, "",
         "Pipes that move bulk data now.";
     PIPES_LIMIT = "mainstay_pipes_limit", Gauge, "",

@@ -31,6 +31,8 @@ const EMPTY_CHECK: Duration = Duration::from_millis(20);
 pub struct Settings {
     /// Limits of the search for a backend.
     pub dial: DialLimits,
+    /// Longest wait for the first byte of a client.
+    pub first_byte: Duration,
     /// Limits of silence.
     pub silence: SilenceLimits,
 }
@@ -39,6 +41,7 @@ impl From<&Timeouts> for Settings {
     fn from(timeouts: &Timeouts) -> Self {
         Self {
             dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            first_byte: timeouts.first_byte,
             silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
         }
     }
@@ -65,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) open: AtomicUsize,
     pub(crate) accepted: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) races_won: AtomicU64,
+    pub(crate) replays: AtomicU64,
     pub(crate) closes: CloseCounts,
     limit: usize,
 }
@@ -114,6 +119,8 @@ impl Balancer {
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            races_won: AtomicU64::new(0),
+            replays: AtomicU64::new(0),
             closes: CloseCounts::default(),
             limit,
         });
@@ -228,6 +235,18 @@ impl Balancer {
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
         self.shared.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Clients whose backend was found by racing a slower one.
+    #[must_use]
+    pub fn races_won(&self) -> u64 {
+        self.shared.races_won.load(Ordering::Relaxed)
+    }
+
+    /// First flights that were given to another backend.
+    #[must_use]
+    pub fn replays(&self) -> u64 {
+        self.shared.replays.load(Ordering::Relaxed)
     }
 
     /// Ended sessions by reason.

@@ -24,6 +24,7 @@ pub mod slow_start;
 pub mod health;
 
 pub mod dial;
+pub mod first_flight;
 pub mod relay;
 pub mod session;
 

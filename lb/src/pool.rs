@@ -140,6 +140,12 @@ impl BackendSet {
         Some(entry.backend.reserve_anyway())
     }
 
+    /// Whether some backend that may get connections is not tried yet.
+    #[must_use]
+    pub fn has_untried(&self, tried: Tried) -> bool {
+        self.untried(tried).next().is_some()
+    }
+
     /// Whether some backend may get connections and has not failed a moment ago.
     #[must_use]
     pub fn has_usable(&self, now: Millis) -> bool {

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::balancer::Shared;
-use crate::dial::dial;
+use crate::balancer::{Settings, Shared};
+use crate::dial::Dialer;
+use crate::first_flight::Hold;
 use crate::listener::{ClientPermit, accept_loop};
 use crate::relay::Relay;
 use crate::session::{Session, Sessions};
@@ -63,16 +65,20 @@ async fn run_session(
 async fn establish(
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
-    client: TcpStream,
+    mut client: TcpStream,
     addr: SocketAddr,
 ) -> Option<Relay> {
-    let limits = shared.settings.load().dial;
+    let Settings { dial, first_byte, .. } = **shared.settings.load();
     let set = shared.pool.snapshot();
-    match dial(&set, &shared.tools.clock, limits).await {
-        Ok((backend, guard)) => {
-            let session = Session::new(addr, guard, shared.tools.clock.now());
-            let entry = sessions.add(session);
-            Some(Relay::new(client, backend, entry, Arc::clone(&shared.tools)))
+    let clock = &shared.tools.clock;
+    let dialer = Dialer::new(&set, clock, dial);
+    match Hold::new(&mut client, dialer, clock, first_byte).find().await {
+        Ok(found) => {
+            shared.races_won.fetch_add(u64::from(found.races_won), Ordering::Relaxed);
+            shared.replays.fetch_add(u64::from(found.replays), Ordering::Relaxed);
+            let entry = sessions.add(Session::new(addr, found.guard, clock.now()));
+            entry.moved(clock, 0, found.sent);
+            Some(Relay::new(client, found.stream, entry, Arc::clone(&shared.tools)))
         }
         Err(reason) => {
             reset_on_close(&SockRef::from(&client));

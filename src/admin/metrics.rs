@@ -60,6 +60,8 @@ fn connections(report: &Report) {
     for (reason, ended) in balancer.closes().iter() {
         counter!(names::CONNECTIONS_CLOSED, "reason" => reason.label()).absolute(ended);
     }
+    counter!(names::RACES_WON).absolute(balancer.races_won());
+    counter!(names::REPLAYS).absolute(balancer.replays());
     counter!(names::ACCEPT_ERRORS).absolute(balancer.accept_errors());
     gauge!(names::PIPES).set(count(balancer.pipes().in_use()));
     gauge!(names::PIPES_LIMIT).set(count(balancer.pipes().limit()));

@@ -55,6 +55,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For any backend to accept it.
     pub dial: Duration,
+    /// For the first byte of a client.
+    pub first_byte: Duration,
     /// For a byte in either direction of a session.
     pub idle: Duration,
     /// For a byte of the one direction that is still open.
@@ -254,6 +256,7 @@ impl Raw<'_> {
         let timeouts = Timeouts {
             connect: self.duration("timeouts.connect", WAIT_MIN)?,
             dial: self.duration("timeouts.dial", WAIT_MIN)?,
+            first_byte: self.duration("timeouts.first_byte", WAIT_MIN)?,
             idle: self.duration("timeouts.idle", WAIT_MIN)?,
             half_close: self.duration("timeouts.half_close", WAIT_MIN)?,
         };

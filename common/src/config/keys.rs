@@ -157,6 +157,15 @@ pub const KEYS: &[Key] = &[
         "Longest search for a backend in all; client-go gives up a TLS handshake after 10 s.",
     ),
     key(
+        "timeouts.first_byte",
+        Shape::Text,
+        "10s",
+        "",
+        true,
+        "A client that says nothing for this long after it connected is reset, unless its backend \
+         spoke first.",
+    ),
+    key(
         "timeouts.idle",
         Shape::Text,
         "65m",
