@@ -2,6 +2,8 @@
 
 use common::config::{Config, Layers};
 use common::drain::CUTTING_MAX;
+use lb::CloseReason;
+use lb::dial::DialFailure;
 
 use crate::none;
 use crate::source::{File, files, root};
@@ -74,6 +76,18 @@ fn links_are_found_outside_of_code() {
     let expected = [(1, "b.md".to_owned()), (5, "h.png#i".to_owned())];
     assert_eq!(links(text), expected);
     assert_eq!(anchors("# One `two`, three\ntext"), ["one-two-three"]);
+}
+
+#[test]
+fn every_value_of_a_label_is_documented() {
+    let page = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let reasons = CloseReason::ALL.iter().map(|reason| reason.label());
+    let failures = DialFailure::ALL.iter().map(|failure| failure.label());
+    let missing = reasons.chain(failures).filter(|label| !page.contains(&format!("`{label}`")));
+    none(
+        missing.map(str::to_owned).collect(),
+        "say in docs/metrics.md, below the table, what this value means.",
+    );
 }
 
 #[test]
