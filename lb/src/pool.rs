@@ -1,6 +1,6 @@
 //! The backends as every connection sees them: one immutable snapshot, swapped whole.
 //!
-//! One task writes ([`Pool::apply`]); any number of connections read ([`Pool::snapshot`]), each the
+//! One task writes ([`Pool::publish`]); any number of connections read ([`Pool::snapshot`]), each the
 //! same snapshot for its whole dialling phase.
 
 use std::collections::HashMap;

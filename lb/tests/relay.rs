@@ -27,6 +27,10 @@ use tokio::task::JoinHandle;
 /// Nothing here takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Reads that follow the script, which begins anew at its end; later ones are large and do not
+/// pause. A script of tiny reads with pauses would else need minutes for a megabyte.
+const SCRIPTED_READS_MAX: usize = 200;
+
 /// A session whose two outer ends the test holds.
 struct Bench {
     client: TcpStream,
@@ -102,7 +106,7 @@ async fn write(mut to: tokio::net::tcp::OwnedWriteHalf, script: Vec<Step>) -> us
 
 async fn read(mut from: tokio::net::tcp::OwnedReadHalf, script: Vec<Step>) -> usize {
     let mut received = 0;
-    let mut script = script.into_iter().cycle();
+    let mut script = script.into_iter().cycle().take(SCRIPTED_READS_MAX);
     loop {
         let step = script.next().unwrap_or(Step { bytes: 70_000, pause: false });
         let mut buffer = vec![0; step.bytes];

@@ -10,6 +10,10 @@ use crate::exit::{Exit, Stop};
 
 /// Where the configuration comes from. Flags override the file.
 #[derive(Args, Clone, Debug)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "`[::]` is an address; clap shows the text as it stands, so it cannot be escaped"
+)]
 pub(crate) struct ConfigOptions {
     /// Configuration file [default: /etc/mainstay/mainstay.toml, if it exists].
     #[arg(long, value_name = "FILE")]

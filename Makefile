@@ -1,0 +1,53 @@
+# One verb per job, the same by hand and in CI. `make` alone lists them.
+
+CARGO ?= cargo
+# Where cargo builds; the demo and the unit check look for the program there.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# Build scripts and progress bars in CI logs are noise.
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help build release demo test tools bench lint docs clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the program for development: target/debug/mainstay
+	$(CARGO) build --bin mainstay
+
+release: ## build the program for use: target/release/mainstay
+	$(CARGO) build --release --bin mainstay
+
+demo: ## balancer, three stand-in masters and traffic on this machine (ONCE=1: one round)
+	@$(CARGO) build --quiet --bin mainstay --example demo
+	@exec "$(CARGO_TARGET_DIR)/debug/examples/demo"
+
+test: tools ## run every test; installs the programs that some need if it may (INSTALL=no: never)
+	$(CARGO) test --workspace
+
+tools:
+	@sh tests/tools.sh
+
+# The whole catalogue takes more than an hour: docs/benchmarks.md says how to choose from it.
+bench: ## measure beside NGINX and HAProxy into bench/out; ARGS="--scenario rr-64x64,bulk-8" chooses
+	$(CARGO) build --release --bin mainstay
+	$(CARGO) run --release -p mainstay-bench -- run --out bench/out $(ARGS)
+
+lint: ## formatting, clippy, house rules, docs, unit file; machete and deny if they are there
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet --test tidy
+	@$(MAKE) --no-print-directory docs
+	@sh deploy/verify-unit.sh
+	@if command -v cargo-machete >/dev/null; then $(CARGO) machete; \
+	 else echo "skipped: cargo-machete is not installed"; fi
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "skipped: cargo-deny is not installed"; fi
+
+# The pages are for those who change the code, so private items are shown and may be linked to.
+docs: ## build the documentation of the code: target/doc
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
+
+clean: ## remove everything that was built or measured
+	$(CARGO) clean
+	rm -rf bench/out
