@@ -140,6 +140,17 @@ pub struct Explanation {
     pub history: Vec<Change>,
 }
 
+/// What a rebalancing would do or did: the answer of `/v1/rebalance`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebalancing {
+    /// The backend whose sessions are closed; none if there is nothing to do.
+    pub backend: Option<String>,
+    /// How many sessions.
+    pub sessions: u32,
+    /// Why so many, or why none.
+    pub reason: String,
+}
+
 /// One change of state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {

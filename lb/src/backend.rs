@@ -15,6 +15,7 @@ use crate::clock::Millis;
 use crate::dial::DialFailure;
 use crate::pick::Candidate;
 use crate::refusal::Refusals;
+use crate::storm::{Bucket, StormLimits, TooMany};
 
 /// How much one new connection adds to the measure of late; it decays by an eighth each sweep.
 const RECENT_STEP: u32 = 1 << 8;
@@ -41,6 +42,7 @@ struct Counts {
     refusals: Mutex<Refusals>,
     /// Whether `refusals` holds a failure; spares the lock on the usual path.
     distrusted: AtomicBool,
+    bucket: Bucket,
     /// Wakes the prober when a connection saw something wrong.
     suspicion: Notify,
 }
@@ -142,6 +144,14 @@ impl Backend {
                 warn!(backend, addr = %self.member.addr, failure, "backend skipped: dial failed");
             }
         }
+    }
+
+    /// Takes a place for one new connection at this time since the start; says how long to wait.
+    ///
+    /// # Errors
+    /// It has its limit of new connections already.
+    pub fn place(&self, limits: StormLimits, since_start: Duration) -> Result<Duration, TooMany> {
+        self.counts.bucket.take(limits, since_start)
     }
 
     /// Resolves when a connection saw something wrong since the last call. Cancel-safe.

@@ -3,11 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use common::config::{Config, Timeouts};
+use common::config::Config;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
 use crate::relay::{Pipes, RelayTools};
 use crate::session::{Session, SilenceLimits};
+use crate::storm::{Sources, StormLimits};
 use crate::worker::Worker;
 
 /// How often the end of the last session is looked for while the program stops.
@@ -35,14 +36,22 @@ pub struct Settings {
     pub first_byte: Duration,
     /// Limits of silence.
     pub silence: SilenceLimits,
+    /// Most connections of one source address; 0 is no limit.
+    pub per_source: u32,
+    /// Whether load is moved back to backends that returned.
+    pub rebalance: bool,
 }
 
-impl From<&Timeouts> for Settings {
-    fn from(timeouts: &Timeouts) -> Self {
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        let (timeouts, limits) = (&config.timeouts, &config.limits);
+        let storm = StormLimits { per_second: limits.new_per_second, burst: limits.new_burst };
         Self {
-            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial, storm },
             first_byte: timeouts.first_byte,
             silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
+            per_source: limits.per_source,
+            rebalance: config.rebalance,
         }
     }
 }
@@ -71,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) races_won: AtomicU64,
     pub(crate) replays: AtomicU64,
     pub(crate) closes: CloseCounts,
+    pub(crate) sources: Arc<Sources>,
     limit: usize,
 }
 
@@ -113,7 +123,7 @@ impl Balancer {
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
-            settings: ArcSwap::from_pointee(Settings::from(&config.timeouts)),
+            settings: ArcSwap::from_pointee(Settings::from(config)),
             tools: Arc::new(tools),
             permits: Arc::new(Semaphore::new(limit)),
             open: AtomicUsize::new(0),
@@ -122,6 +132,7 @@ impl Balancer {
             races_won: AtomicU64::new(0),
             replays: AtomicU64::new(0),
             closes: CloseCounts::default(),
+            sources: Arc::default(),
             limit,
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
@@ -174,6 +185,28 @@ impl Balancer {
     /// Resets the sessions that fulfil `which`.
     pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
         self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, &which));
+    }
+
+    /// Resets up to `count` sessions that fulfil `which`; how many it were.
+    pub fn cut_some(
+        &self,
+        count: u32,
+        reason: CloseReason,
+        which: impl Fn(&Session) -> bool,
+    ) -> u32 {
+        let left = AtomicU32::new(count);
+        self.cut(reason, |session| {
+            let take = |left: u32| left.checked_sub(1);
+            let relaxed = Ordering::Relaxed;
+            which(session) && left.fetch_update(relaxed, relaxed, take).is_ok()
+        });
+        count - left.into_inner()
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        **self.shared.settings.load()
     }
 
     /// Resolves when no client connection is left. Cancel-safe.

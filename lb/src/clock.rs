@@ -44,6 +44,12 @@ impl Clock {
         Millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// The exact time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// The time of the last sweep.
     #[must_use]
     pub fn coarse(&self) -> Millis {

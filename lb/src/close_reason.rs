@@ -47,6 +47,14 @@ close_reasons! {
     BackendFrozen = "backend_frozen",
     /// The client said nothing after it connected.
     ClientSilent = "client_silent",
+    /// Closed to move load to a backend with fewer connections.
+    Rebalanced = "rebalanced",
+    /// Its backend is drained over a set time.
+    Drained = "drained",
+    /// Every backend has its limit of new connections already.
+    Shed = "shed",
+    /// Its source has its limit of connections already.
+    SourceLimit = "source_limit",
     /// Every backend refused or failed.
     NoBackend = "no_backend",
     /// No backend accepted within `timeouts.dial`.

@@ -9,13 +9,14 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
 use crate::backend::ConnectionGuard;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Tried};
+use crate::storm::StormLimits;
 
 /// Time without a connection after which the next backend is dialled too: the common failover is
 /// then not noticed, and a slow master is not yet taken for a failed one.
@@ -91,6 +92,8 @@ pub struct DialLimits {
     pub connect: Duration,
     /// In all.
     pub total: Duration,
+    /// New connections of each backend.
+    pub storm: StormLimits,
 }
 
 /// One backend that is being dialled.
@@ -111,6 +114,8 @@ pub struct Dialer<'a> {
     tried: Tried,
     last: DialFailure,
     attempts: Vec<Attempt>,
+    /// Whether a backend had no place for one more.
+    shed: bool,
     races_won: u32,
 }
 
@@ -120,7 +125,17 @@ impl<'a> Dialer<'a> {
     pub fn new(set: &'a BackendSet, clock: &'a Clock, limits: DialLimits) -> Self {
         let deadline = Instant::now() + limits.total;
         let (tried, last) = (Tried::default(), DialFailure::Refused);
-        Self { set, clock, limits, deadline, tried, last, attempts: Vec::new(), races_won: 0 }
+        Self {
+            set,
+            clock,
+            limits,
+            deadline,
+            tried,
+            last,
+            attempts: Vec::new(),
+            shed: false,
+            races_won: 0,
+        }
     }
 
     /// How often a later attempt was faster than an earlier one.
@@ -171,16 +186,29 @@ impl<'a> Dialer<'a> {
         Ok(())
     }
 
-    /// Starts to dial the next backend; whether there was one.
+    /// Starts to dial the next backend that has a place for one more; whether there was one.
     fn start_another(&mut self) -> bool {
-        let begun = self.clock.now();
-        let Some(guard) = self.set.pick(&mut self.tried, begun, self.limits.connect) else {
-            return false;
-        };
-        let until = Instant::now() + self.limits.connect;
-        let connecting = Box::pin(connect(guard.backend().member.addr));
-        self.attempts.push(Attempt { guard, begun, until, connecting });
-        true
+        loop {
+            let begun = self.clock.now();
+            let Some(guard) = self.set.pick(&mut self.tried, begun, self.limits.connect) else {
+                return false;
+            };
+            let Ok(wait) = guard.backend().place(self.limits.storm, self.clock.elapsed()) else {
+                self.shed = true;
+                continue;
+            };
+            let until = Instant::now() + wait + self.limits.connect;
+            let addr = guard.backend().member.addr;
+            let connecting = Box::pin(async move {
+                if !wait.is_zero() {
+                    sleep(wait).await;
+                }
+                connect(addr).await
+            });
+            let begun = begun.after(wait);
+            self.attempts.push(Attempt { guard, begun, until, connecting });
+            return true;
+        }
     }
 
     fn may_race(&self) -> bool {
@@ -224,6 +252,7 @@ impl<'a> Dialer<'a> {
 
     fn gave_up(&self) -> CloseReason {
         match self.last {
+            _ if self.shed => CloseReason::Shed,
             DialFailure::Local => CloseReason::LocalLimit,
             _ => CloseReason::NoBackend,
         }

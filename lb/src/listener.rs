@@ -5,7 +5,7 @@
 //! and do not listen: clients are refused at once and nobody else can take the port.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tracing::warn;
 use crate::balancer::Shared;
 use crate::close_reason::CloseReason;
 use crate::socket_options;
+use crate::storm::SourceGuard;
 use crate::worker::Seat;
 
 /// Connections that may wait in the kernel for an accept; the kernel lowers it to `somaxconn`.
@@ -167,12 +168,15 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 pub(crate) struct ClientPermit {
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
+    _source: SourceGuard,
 }
 
 impl ClientPermit {
-    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+    /// `None` if the source has its limit of connections already.
+    fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, source: IpAddr) -> Option<Self> {
+        let source = shared.sources.admit(source, shared.settings.load().per_source)?;
         shared.open.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(shared), _permit: permit }
+        Some(Self { shared: Arc::clone(shared), _permit: permit, _source: source })
     }
 
     /// Counts why the session ended.
@@ -229,7 +233,13 @@ pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Waiti
             Ok((client, addr)) => {
                 pause = AcceptPause::default();
                 shared.accepted.fetch_add(1, Ordering::Relaxed);
-                seat.serve(&shared, client, addr, ClientPermit::new(&shared, permit));
+                match ClientPermit::new(&shared, permit, addr.ip()) {
+                    Some(permit) => seat.serve(&shared, client, addr, permit),
+                    None => {
+                        shared.closes.add(CloseReason::SourceLimit);
+                        socket_options::reset_on_close(&SockRef::from(&client));
+                    }
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if concerns_one_connection(&error) => {}

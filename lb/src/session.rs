@@ -142,6 +142,13 @@ impl Session {
         }
     }
 
+    /// Whether it may be closed to move load: old enough, and quiet both ways for long enough.
+    #[must_use]
+    pub fn is_movable(&self, now: Millis, age: Duration, quiet: Duration) -> bool {
+        let silent = now.since(Millis(self.active.load(Ordering::Relaxed)));
+        now.since(self.opened) >= age && silent >= quiet
+    }
+
     /// Why its silence is too long, if it is.
     #[must_use]
     fn too_silent(&self, now: Millis, limits: &SilenceLimits) -> Option<CloseReason> {

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use common::drain::StopPhase;
 use common::duration;
-use common::status::{BackendState, BackendStatus, Change, ConnectionStatus, Explanation, Status};
+use common::status::{
+    BackendState, BackendStatus, Change, ConnectionStatus, Explanation, Rebalancing, Status,
+};
 use lb::clock::Millis;
 use lb::health::keeper::KeeperHandle;
 use lb::health::{Command, MemberHealth, State, Transition};
@@ -73,9 +75,22 @@ impl Report {
     }
 
     /// Drains a member or takes that back; whether there is one of this name.
-    pub(super) async fn drain(&self, name: String, drained: bool) -> anyhow::Result<bool> {
+    pub(super) async fn drain(
+        &self,
+        name: String,
+        drained: bool,
+        over: Option<Duration>,
+    ) -> anyhow::Result<bool> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::Drain { name, drained, answer };
+        let command = Command::Drain { name, drained, over, answer };
+        self.keeper.commands.send(command).await.context("the keeper of the pool has ended")?;
+        answered.await.context("the keeper of the pool has ended")
+    }
+
+    /// Moves load, or says what that would do.
+    pub(super) async fn rebalance(&self, act: bool) -> anyhow::Result<Rebalancing> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Rebalance { act, answer };
         self.keeper.commands.send(command).await.context("the keeper of the pool has ended")?;
         answered.await.context("the keeper of the pool has ended")
     }

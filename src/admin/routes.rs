@@ -1,13 +1,17 @@
 //! What the admin endpoint answers to which path.
 
+use common::duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Uri};
 
 use super::{Report, metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+
+/// Says what a rebalancing would do, and does it on POST.
+const REBALANCE: &str = "/v1/rebalance";
 
 /// Under which the members are.
 const MEMBERS: &str = "/v1/members/";
@@ -29,17 +33,19 @@ pub(super) async fn answer(
     report: &Report,
     caller: Caller,
     method: &Method,
-    path: &str,
+    uri: &Uri,
 ) -> Response<Full<Bytes>> {
     match *method {
-        Method::GET | Method::HEAD => look(report, path),
-        Method::POST => change(report, caller, path).await,
+        Method::GET | Method::HEAD if uri.path() == REBALANCE => rebalance(report, false).await,
+        Method::GET | Method::HEAD => look(report, uri.path()),
+        Method::POST => change(report, caller, uri).await,
         _ => not_allowed("GET, HEAD, POST"),
     }
 }
 
 fn look(report: &Report, path: &str) -> Response<Full<Bytes>> {
-    match path {
+    let path = unescaped(path);
+    match path.as_str() {
         "/livez" => response(StatusCode::OK, TEXT, "ok"),
         "/readyz" => match report.ready() {
             Ok(()) => response(StatusCode::OK, TEXT, "ok"),
@@ -59,23 +65,46 @@ fn look(report: &Report, path: &str) -> Response<Full<Bytes>> {
     }
 }
 
-async fn change(report: &Report, caller: Caller, path: &str) -> Response<Full<Bytes>> {
+async fn change(report: &Report, caller: Caller, uri: &Uri) -> Response<Full<Bytes>> {
+    let path = unescaped(uri.path());
     let verb = path.strip_prefix(MEMBERS).and_then(|rest| rest.rsplit_once('/'));
-    let Some((name, drained)) = verb.and_then(|(name, verb)| match verb {
+    let drain = verb.and_then(|(name, verb)| match verb {
         "drain" => Some((name, true)),
         "undrain" => Some((name, false)),
         _ => None,
-    }) else {
+    });
+    if drain.is_none() && path != REBALANCE {
         return not_allowed("GET, HEAD");
-    };
+    }
     if caller != Caller::Operator {
         return response(StatusCode::UNAUTHORIZED, TEXT, "verbs need the admin token\n");
     }
-    match report.drain(name.to_owned(), drained).await {
+    let Some((name, drained)) = drain else {
+        return rebalance(report, true).await;
+    };
+    let over = match uri.query().and_then(|query| query.strip_prefix("over=")).map(duration::parse)
+    {
+        None => None,
+        Some(Ok(over)) => Some(over),
+        Some(Err(error)) => return response(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
+    };
+    match report.drain(name.to_owned(), drained, over).await {
         Ok(true) => look(report, &format!("{MEMBERS}{name}")),
         Ok(false) => response(StatusCode::NOT_FOUND, TEXT, "no member of this name\n"),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
+}
+
+async fn rebalance(report: &Report, act: bool) -> Response<Full<Bytes>> {
+    match report.rebalance(act).await {
+        Ok(done) => json(&done),
+        Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+    }
+}
+
+/// The path with the brackets of IPv6 addresses as members' names have them.
+fn unescaped(path: &str) -> String {
+    path.replace("%5B", "[").replace("%5D", "]")
 }
 
 fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {

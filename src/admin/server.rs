@@ -171,7 +171,7 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| async move {
         let caller = guard.caller(request.headers());
-        let answer = routes::answer(report, caller, request.method(), request.uri().path()).await;
+        let answer = routes::answer(report, caller, request.method(), request.uri()).await;
         Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()

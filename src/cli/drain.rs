@@ -4,12 +4,14 @@ use std::io::Write;
 
 use clap::Args;
 use common::config::AdminAddr;
+use common::duration;
 use common::status::Explanation;
 
 use super::running::RunningOptions;
 use crate::admin::client;
+use crate::exit::{Exit, Stop};
 
-/// Send no new connections to a backend; established ones go on.
+/// Send no new connections to a backend; established ones go on, unless --over says otherwise.
 ///
 /// It survives reloads and ends with `mainstay undrain` or a restart of the balancer. Needs the unix
 /// socket of the balancer or the token in its state directory.
@@ -17,6 +19,10 @@ use crate::admin::client;
 pub(super) struct Drain {
     /// Name of the backend, as `mainstay status` shows it.
     name: String,
+
+    /// Also close its established sessions, evenly over this time, like 5m.
+    #[arg(long, value_name = "TIME")]
+    over: Option<String>,
 
     #[command(flatten)]
     running: RunningOptions,
@@ -34,7 +40,12 @@ pub(super) struct Undrain {
 
 impl Drain {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        change(&self.running, &self.name, "drain")
+        let Some(over) = self.over else {
+            return change(&self.running, &self.name, "drain");
+        };
+        let over = duration::parse(&over)
+            .map_err(|error| Stop::new(Exit::Usage, format!("--over: {error}")))?;
+        change(&self.running, &self.name, &format!("drain?over={}ms", over.as_millis()))
     }
 }
 

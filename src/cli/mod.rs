@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod options;
+mod rebalance;
 
 mod running;
 mod serve;
@@ -40,6 +41,7 @@ enum Command {
     Why(why::Why),
     Drain(drain::Drain),
     Undrain(drain::Undrain),
+    Rebalance(rebalance::RebalanceCommand),
 }
 
 /// Runs the subcommand of the process's arguments.
@@ -60,6 +62,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Why(why) => why.run(),
         Command::Drain(drain) => drain.run(),
         Command::Undrain(undrain) => undrain.run(),
+        Command::Rebalance(rebalance) => rebalance.run(),
     }
 }
 

@@ -38,7 +38,7 @@ impl Reloader {
     ) -> bool {
         match self.read() {
             Ok((layers, config, method)) => {
-                balancer.change(Settings::from(&config.timeouts));
+                balancer.change(Settings::from(&config));
                 if keeper.commands.send(Command::Probe(method)).await.is_err() {
                     error!("the keeper of the pool has ended; restart mainstay");
                 }

@@ -46,6 +46,12 @@ pub struct Limits {
     pub max_connections: usize,
     /// Whether the operator chose that number: a default may be lowered, a choice may not.
     pub max_connections_chosen: bool,
+    /// Most new connections of each backend in a second; 0 is no limit.
+    pub new_per_second: u32,
+    /// Most new connections of each backend at once.
+    pub new_burst: u32,
+    /// Most connections of one source address; 0 is no limit.
+    pub per_source: u32,
 }
 
 /// How long the balancer waits for what.
@@ -83,6 +89,8 @@ pub struct Config {
     pub probe: ProbeKind,
     /// How apiservers are known.
     pub cluster: Cluster,
+    /// Whether load is moved back to backends that returned.
+    pub rebalance: bool,
     /// Whether the port stays open while no backend serves.
     pub listen_when_empty: bool,
     /// Where the admin endpoint answers.
@@ -120,6 +128,7 @@ impl Config {
             listen,
             probe: raw.choice("probe", &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)])?,
             cluster: raw.cluster()?,
+            rebalance: raw.choice("rebalance", &[("on", true), ("off", false)])?,
             listen_when_empty: raw.switch("listen_when_empty")?,
             admin: raw.parsed("admin", AdminAddr::parse)?,
             state_dir: raw.parsed("state_dir", directory)?,
@@ -128,6 +137,9 @@ impl Config {
             limits: Limits {
                 max_connections: raw.number("limits.max_connections", 1, CONNECTIONS_MAX)?,
                 max_connections_chosen: chosen("limits.max_connections")?,
+                new_per_second: raw.count("limits.new_per_second")?,
+                new_burst: raw.count("limits.new_burst")?,
+                per_source: raw.count("limits.per_source")?,
             },
             timeouts: raw.timeouts()?,
             stop: StopLimits {
@@ -206,6 +218,12 @@ impl Raw<'_> {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             self.wrong(key, format!("`{text}` is none of {}", names.join(", ")))
         })
+    }
+
+    /// A number up to [`CONNECTIONS_MAX`].
+    fn count(&self, key: &'static str) -> Result<u32, ConfigError> {
+        let number = self.number(key, 0, CONNECTIONS_MAX)?;
+        u32::try_from(number).map_err(|_| ConfigError::Undeclared(key))
     }
 
     fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {

@@ -100,6 +100,15 @@ pub const KEYS: &[Key] = &[
         "PEM file with the key of that certificate.",
     ),
     key(
+        "rebalance",
+        Shape::Text,
+        "on",
+        "",
+        true,
+        "`on`: after a master returned, quiet old sessions of the fullest backends are closed, few at \
+         a time, so that their clients come back evenly. `off`: never.",
+    ),
+    key(
         "listen_when_empty",
         Shape::Switch,
         "false",
@@ -139,6 +148,32 @@ pub const KEYS: &[Key] = &[
         false,
         "Most client connections at once. The default is lowered to what the limit of open files \
          allows; a number you set is kept. At the limit further clients wait in the kernel's queue.",
+    ),
+    key(
+        "limits.new_per_second",
+        Shape::Number,
+        "200",
+        "",
+        true,
+        "Most new connections of each backend in a second, lasting; 0 is no limit. A connection waits \
+         up to 1s for its place, is then given to another backend, and reset if none has one: so \
+         the survivors of a crash are not flooded.",
+    ),
+    key(
+        "limits.new_burst",
+        Shape::Number,
+        "400",
+        "",
+        true,
+        "Most new connections of each backend at once, after a quiet time.",
+    ),
+    key(
+        "limits.per_source",
+        Shape::Number,
+        "0",
+        "",
+        true,
+        "Most connections of one source address at once; 0 is no limit.",
     ),
     key(
         "timeouts.connect",

@@ -11,9 +11,13 @@ use crate::backend::Backend;
 use crate::dial::DialLimits;
 use crate::health::Rank;
 use crate::pool::{BackendSet, Entry};
+use crate::storm::StormLimits;
 
-const LIMITS: DialLimits =
-    DialLimits { connect: Duration::from_secs(2), total: Duration::from_secs(8) };
+const LIMITS: DialLimits = DialLimits {
+    connect: Duration::from_secs(2),
+    total: Duration::from_secs(8),
+    storm: StormLimits { per_second: 0, burst: 0 },
+};
 
 /// A ClientHello as far as this module looks.
 const HELLO: &[u8] = &[TLS_HANDSHAKE, 3, 1, 0, 5];

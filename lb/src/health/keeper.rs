@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::status::Rebalancing;
 use common::{Membership, MembershipFeed, Tasks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -19,6 +20,8 @@ use crate::balancer::Balancer;
 use crate::clock::Millis;
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Entry};
+use crate::rebalance::{self, Order, Rebalancer};
+use crate::session::Session;
 use crate::slow_start;
 
 /// Reports that may wait; each prober has one at most, so this is room for all of them.
@@ -43,11 +46,20 @@ pub enum Command {
         name: String,
         /// Whether it shall be drained.
         drained: bool,
+        /// In which time its sessions are closed; none are without one.
+        over: Option<Duration>,
         /// Where the answer goes.
         answer: oneshot::Sender<bool>,
     },
     /// Question the backends in another way from now on.
     Probe(ProbeMethod),
+    /// Move load now, without waiting for the imbalance to last; or only say what that would do.
+    Rebalance {
+        /// Whether to do it.
+        act: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Rebalancing>,
+    },
 }
 
 /// The health of one member, for people.
@@ -67,6 +79,8 @@ struct Ward {
     backend: Arc<Backend>,
     judge: HealthJudge,
     slow_start: Option<Millis>,
+    /// Until when its sessions are closed, if it is drained over a time.
+    emptied_by: Option<Millis>,
     state: watch::Sender<State>,
     prober: Tasks,
 }
@@ -80,6 +94,8 @@ pub struct Keeper {
     generation: u64,
     wards: Vec<Ward>,
     idle_since: Option<Millis>,
+    rebalancer: Rebalancer,
+    last_second: Millis,
     tasks: Tasks,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     commands: mpsc::Receiver<Command>,
@@ -113,6 +129,8 @@ impl Keeper {
             generation: 0,
             wards: Vec::new(),
             idle_since: None,
+            rebalancer: Rebalancer::default(),
+            last_second: Millis::default(),
             tasks,
             reports: mpsc::channel(REPORTS_MAX),
             commands,
@@ -166,7 +184,14 @@ impl Keeper {
         let (state, feed) = watch::channel(State::Pending);
         let prober = self.tasks.child();
         self.start_prober(&prober, &backend, feed);
-        Ward { backend, judge: HealthJudge::new(now), slow_start: None, state, prober }
+        Ward {
+            backend,
+            judge: HealthJudge::new(now),
+            slow_start: None,
+            emptied_by: None,
+            state,
+            prober,
+        }
     }
 
     fn start_prober(&self, prober: &Tasks, backend: &Arc<Backend>, feed: watch::Receiver<State>) {
@@ -240,8 +265,8 @@ impl Keeper {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Drain { name, drained, answer } => {
-                let found = self.drain(&name, drained);
+            Command::Drain { name, drained, over, answer } => {
+                let found = self.drain(&name, drained, over);
                 // Whoever asked and is gone does not want to know.
                 answer.send(found).ok();
             }
@@ -255,16 +280,83 @@ impl Keeper {
                 }
                 self.wards = wards;
             }
+            Command::Rebalance { act, answer } => {
+                // Whoever asked and is gone does not want to know.
+                answer.send(self.rebalance_now(act)).ok();
+            }
         }
     }
 
-    fn drain(&mut self, name: &str, drained: bool) -> bool {
+    fn loads(&self) -> Vec<u32> {
+        self.wards.iter().map(|ward| ward.backend.load()).collect()
+    }
+
+    /// Whether load may be moved: every backend is UP, and none was given up or added of late.
+    fn steady(&self, now: Millis) -> bool {
+        let settled = |ward: &Ward| {
+            let slow = ward.slow_start.is_some_and(|at| now.since(at) < slow_start::LENGTH);
+            ward.judge.state() == State::Up && !slow
+        };
+        self.wards.len() > 1 && self.wards.iter().all(settled)
+    }
+
+    /// What the operator is told, and does, without the wait for the imbalance to last.
+    fn rebalance_now(&mut self, act: bool) -> Rebalancing {
+        let now = self.balancer.now();
+        let steady = self.steady(now);
+        let order = self.rebalancer.clone().step(&self.loads(), steady, true, now);
+        let Some(order) = order else {
+            let reason = if !steady {
+                "every backend must be UP, and past its slow start"
+            } else if self.rebalancer.closed_lately() > 0 {
+                "the limit of 1% a second and 10% in five minutes is used up"
+            } else {
+                "no backend is more than 25% and 3 connections above the mean"
+            };
+            return Rebalancing { backend: None, sessions: 0, reason: reason.to_owned() };
+        };
+        let sessions = if act { self.move_load(order, now) } else { order.count };
+        let name = self.wards.get(order.index).map(|ward| ward.backend.member.name.clone());
+        let reason = "it is the fullest; only sessions older than 5m and quiet for 5s are closed";
+        Rebalancing { backend: name, sessions, reason: reason.to_owned() }
+    }
+
+    fn move_load(&mut self, order: Order, now: Millis) -> u32 {
+        let Some(ward) = self.wards.get(order.index) else {
+            return 0;
+        };
+        let closed = self.balancer.cut_some(order.count, CloseReason::Rebalanced, |session| {
+            session.backend().is(&ward.backend)
+                && session.is_movable(now, rebalance::AGE_MIN, rebalance::QUIET_FOR)
+        });
+        if closed > 0 {
+            info!(backend = ward.backend.member.name, closed, "sessions closed to move load");
+        }
+        self.rebalancer.closed(closed, now);
+        closed
+    }
+
+    /// Closes a second's part of the sessions of backends that are drained over a time.
+    fn empty_drained(&self, now: Millis) {
+        for ward in &self.wards {
+            let Some(until) = ward.emptied_by.filter(|_| ward.judge.drained()) else {
+                continue;
+            };
+            let seconds = u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX);
+            let count = ward.backend.load().div_ceil(seconds.saturating_add(1));
+            let of_it = |session: &Session| session.backend().is(&ward.backend);
+            self.balancer.cut_some(count, CloseReason::Drained, of_it);
+        }
+    }
+
+    fn drain(&mut self, name: &str, drained: bool, over: Option<Duration>) -> bool {
         let now = self.balancer.now();
         let ward = self.wards.iter_mut().find(|ward| ward.backend.member.name == name);
         let Some(ward) = ward else {
             return false;
         };
         let addr = ward.backend.member.addr;
+        ward.emptied_by = over.filter(|_| drained).map(|over| now.after(over));
         match ward.judge.drain(drained, now) {
             Some(transition) => self.turn(addr, &transition),
             None => self.publish(),
@@ -294,6 +386,16 @@ impl Keeper {
             self.publish();
         }
         self.move_port(now);
+        if now.since(self.last_second) >= rebalance::STEP {
+            self.last_second = now;
+            self.empty_drained(now);
+            if self.balancer.settings().rebalance {
+                let (loads, steady) = (self.loads(), self.steady(now));
+                if let Some(order) = self.rebalancer.step(&loads, steady, false, now) {
+                    self.move_load(order, now);
+                }
+            }
+        }
     }
 
     /// Makes the verdicts the snapshot of every connection from now on.
