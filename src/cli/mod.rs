@@ -1,8 +1,11 @@
 //! The command line: one file for each subcommand.
 
+mod ca_hash;
+mod certs;
 mod check;
+mod input;
+mod kubeadm_config;
 mod options;
-
 mod serve;
 mod status;
 
@@ -17,11 +20,13 @@ use crate::telemetry::BUILD;
 
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
-/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; the other
-/// commands look at the one that runs.
+/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check` and
+/// `status` look at it. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of
+/// bringing up further masters, on a master or wherever there is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
-/// not there (port taken, nobody answers), 77 not permitted.
+/// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
+/// not permitted.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version = BUILD, max_term_width = 100)]
 struct Cli {
@@ -34,6 +39,9 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Status(status::StatusCommand),
+    Certs(certs::Certs),
+    CaHash(ca_hash::CaHash),
+    KubeadmConfig(kubeadm_config::KubeadmConfig),
 }
 
 /// Runs the subcommand of the process's arguments.
@@ -51,6 +59,9 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::Certs(certs) => certs.run(),
+        Command::CaHash(ca_hash) => ca_hash.run(),
+        Command::KubeadmConfig(config) => config.run(),
     }
 }
 
