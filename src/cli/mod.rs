@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod api;
 mod ca_hash;
 mod certs;
 mod check;
@@ -8,6 +9,7 @@ mod kubeadm_config;
 mod options;
 mod serve;
 mod status;
+mod token;
 
 use std::ffi::OsString;
 
@@ -40,6 +42,7 @@ enum Command {
     Check(check::Check),
     Status(status::StatusCommand),
     Certs(certs::Certs),
+    Token(token::Token),
     CaHash(ca_hash::CaHash),
     KubeadmConfig(kubeadm_config::KubeadmConfig),
 }
@@ -60,6 +63,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),
         Command::KubeadmConfig(config) => config.run(),
     }

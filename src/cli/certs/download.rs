@@ -4,16 +4,15 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use bootstrap::kubeadm::{
-    CertSet, ClusterConfiguration, FileOutcome, PkiDirectory, PkiError, SealedCerts, Topology,
-    WriteMode,
+    CertSet, CertificateKey, ClusterConfiguration, FileOutcome, PkiDirectory, PkiError,
+    SealedCerts, Secret, Topology, WriteMode,
 };
 use clap::Args;
 
-use super::super::input;
+use super::super::{api, input};
+use super::files::CERTIFICATES_DIR;
+use super::source::SecretSource;
 use crate::exit::Stop;
-
-/// kubeadm's default of `certificatesDir`.
-const CERTIFICATES_DIR: &str = "/etc/kubernetes/pki";
 
 /// Write the uploaded certificates into the certificates directory of a new master.
 ///
@@ -22,20 +21,20 @@ const CERTIFICATES_DIR: &str = "/etc/kubernetes/pki";
 /// given.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  mainstay certs download --secret-file kubeadm-certs.json \
---certificate-key-file certs.key"
+    after_help = "Examples:\n  mainstay certs download --certificate-key-file certs.key\n  \
+mainstay certs download --secret-file kubeadm-certs.json --certificate-key-file certs.key"
 )]
 pub(super) struct Download {
     /// The certificate key, as printed by the upload; `-` for the standard input.
     #[arg(long, value_name = "FILE")]
     certificate_key_file: PathBuf,
 
-    /// A Secret saved as JSON or YAML instead of the one in the cluster; `-` for the standard input.
-    #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
+    #[command(flatten)]
+    source: SecretSource,
 
-    /// A saved ConfigMap kubeadm-config, for the paths of an external etcd's files.
-    #[arg(long, value_name = "FILE")]
+    /// Beside --secret-file, a saved ConfigMap kubeadm-config: it names the paths of an external
+    /// etcd's files.
+    #[arg(long, value_name = "FILE", requires = "secret_file")]
     kubeadm_config_file: Option<PathBuf>,
 
     /// Where the files go [default: /etc/kubernetes/pki, or what kubeadm-config says].
@@ -51,37 +50,64 @@ impl Download {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let files = [
             Some(self.certificate_key_file.as_path()),
-            Some(&self.secret_file),
+            self.source.secret_file(),
             self.kubeadm_config_file.as_deref(),
         ];
         input::one_stdin(&files)?;
         let key = input::certificate_key(&self.certificate_key_file)?;
-        let secret = input::saved_secret(&self.secret_file)?;
-        let sealed = SealedCerts::from_secret(&secret).map_err(Stop::failed)?;
-        let certs = sealed.open(&key).map_err(Stop::failed)?;
-        let directory = self.directory(sealed.topology())?;
+        match self.source.secret_file() {
+            Some(file) => self.write(&input::saved_secret(file)?, &key, self.saved_config()?),
+            None => api::block_on(self.fetch(&key)),
+        }
+    }
+
+    async fn fetch(&self, key: &CertificateKey) -> anyhow::Result<()> {
+        let cluster = self.source.connect()?;
+        let secret = SecretSource::fetch(&cluster).await?;
+        let config = api::config_if_readable(&cluster).await?;
+        self.write(&secret, key, config)
+    }
+
+    fn saved_config(&self) -> anyhow::Result<Option<ClusterConfiguration>> {
+        let map = self.kubeadm_config_file.as_deref();
+        let map = map.map(input::saved_config_map).transpose()?;
+        let config = map.map(|map| ClusterConfiguration::from_config_map(&map));
+        Ok(config.transpose().map_err(Stop::failed)?)
+    }
+
+    fn write(
+        &self,
+        secret: &Secret,
+        key: &CertificateKey,
+        config: Option<ClusterConfiguration>,
+    ) -> anyhow::Result<()> {
+        let sealed = SealedCerts::from_secret(secret).map_err(Stop::failed)?;
+        let certs = sealed.open(key).map_err(Stop::failed)?;
+        let directory = self.directory(sealed.topology(), config)?;
         write(&certs, &directory, self.force)
     }
 
-    fn directory(&self, topology: Topology) -> anyhow::Result<PkiDirectory> {
+    fn directory(
+        &self,
+        topology: Topology,
+        config: Option<ClusterConfiguration>,
+    ) -> anyhow::Result<PkiDirectory> {
         let given = self.certificate_dir.clone();
-        if let Some(file) = &self.kubeadm_config_file {
-            let map = input::saved_config_map(file)?;
-            let mut cluster = ClusterConfiguration::from_config_map(&map).map_err(Stop::failed)?;
-            cluster.certificates_dir = given.unwrap_or(cluster.certificates_dir);
-            return Ok(PkiDirectory::of(&cluster));
-        }
-        if topology == Topology::External {
-            return Err(Stop::usage(
-                "the paths of an external etcd's files stand in kubeadm-config; save it with \
-                 `kubectl get configmap kubeadm-config -n kube-system -o json` and give \
-                 --kubeadm-config-file",
+        match (config, topology) {
+            (Some(mut cluster), _) => {
+                cluster.certificates_dir = given.unwrap_or(cluster.certificates_dir);
+                Ok(PkiDirectory::of(&cluster))
+            }
+            (None, Topology::Stacked) => Ok(PkiDirectory::stacked(
+                given.unwrap_or_else(|| CERTIFICATES_DIR.into()),
+            )),
+            (None, Topology::External) => Err(Stop::usage(
+                "the paths of an external etcd's files stand in kubeadm-config, which was not \
+                 given or may not be read; save it with `kubectl get configmap kubeadm-config -n \
+                 kube-system -o json` and give it with --kubeadm-config-file, beside --secret-file",
             )
-            .into());
+            .into()),
         }
-        Ok(PkiDirectory::stacked(
-            given.unwrap_or_else(|| CERTIFICATES_DIR.into()),
-        ))
     }
 }
 

@@ -1,8 +1,14 @@
 //! `mainstay certs`: the certificates that a new master needs, as kubeadm hands them over.
 
 mod download;
+mod files;
 mod key;
+mod listing;
 mod show;
+mod source;
+mod upload;
+
+pub(super) use files::{CertificateFiles, end_of_upload};
 
 use clap::{Args, Subcommand};
 
@@ -20,6 +26,7 @@ pub(super) struct Certs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Key(key::Key),
+    Upload(upload::Upload),
     Show(show::Show),
     Download(download::Download),
 }
@@ -28,6 +35,7 @@ impl Certs {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.verb {
             Verb::Key(key) => key.run(),
+            Verb::Upload(upload) => upload.run(),
             Verb::Show(show) => show.run(),
             Verb::Download(download) => download.run(),
         }

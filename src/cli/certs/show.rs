@@ -1,24 +1,25 @@
 //! `mainstay certs show`: what is in `kubeadm-certs`, and whether a join can use it.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bootstrap::kubeadm::{CertEntry, CertSet, EntryKind, Expiration, SealedCerts, Validity};
+use bootstrap::cluster::{Cluster, Owner, owners};
+use bootstrap::kubeadm::{
+    CertificateKey, OwnerState, PkiDirectory, SealedCerts, Secret, short_human_duration,
+};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 
+use super::super::api;
 use super::super::input;
+use super::listing::Listing;
+use super::source::SecretSource;
 use crate::exit::Stop;
-
-/// Bytes that sealing adds to a file: nonce and tag.
-const SEAL_BYTES: usize = 28;
 
 /// Show the uploaded certificates: which entries, for which kind of etcd, until when.
 ///
 /// With the certificate key each entry is opened and checked: content, keys against certificates,
-/// dates. Private keys are never shown.
+/// dates. Private keys are never shown. Fails if a join with them would.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  mainstay certs show --certificate-key-file certs.key\n  \
@@ -29,170 +30,101 @@ pub(super) struct Show {
     #[arg(long, value_name = "FILE")]
     certificate_key_file: Option<PathBuf>,
 
-    /// A Secret saved as JSON or YAML instead of the one in the cluster; `-` for the standard input.
-    #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
+    #[command(flatten)]
+    source: SecretSource,
 }
 
 impl Show {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let key = self.certificate_key_file.as_deref();
-        input::one_stdin(&[key, Some(&self.secret_file)])?;
+        input::one_stdin(&[key, self.source.secret_file()])?;
         let key = key.map(input::certificate_key).transpose()?;
-        let secret = input::saved_secret(&self.secret_file)?;
-        let sealed = SealedCerts::from_secret(&secret).map_err(Stop::failed)?;
-        let opened = key.map(|key| sealed.open(&key)).transpose();
-        let opened = opened.map_err(Stop::failed)?;
-        let owners = secret.metadata.owner_references.iter();
-        let owners = owners.map(|owner| {
-            let name = &owner.name;
-            format!("{name}; a saved Secret does not tell whether it is still there")
-        });
-        let owner = owners.reduce(|all, next| format!("{all}, {next}"));
-        let listing = Listing::new(&sealed, opened.as_ref(), Timestamp::now());
-        write!(std::io::stdout().lock(), "{}", listing.page(owner))?;
-        listing.verdict()
-    }
-}
-
-/// Everything that is listed, ready to print.
-struct Listing {
-    headline: String,
-    rows: Vec<Row>,
-}
-
-/// One entry of the Secret.
-struct Row {
-    name: String,
-    content: String,
-    bytes: usize,
-    ends: String,
-    state: String,
-    good: bool,
-}
-
-impl Listing {
-    fn new(sealed: &SealedCerts, opened: Option<&CertSet>, now: Timestamp) -> Self {
-        let findings = opened.map(|certs| findings(certs, now));
-        let ends = opened.map(ends).unwrap_or_default();
-        let mut rows: Vec<_> = sealed
-            .sizes()
-            .map(|(name, size)| Row::new(name, size, findings.as_ref(), &ends))
-            .collect();
-        let order = sealed.topology().entries();
-        let place = |row: &Row| order.iter().position(|entry| entry.data_key() == row.name);
-        rows.sort_by_key(|row| place(row).unwrap_or(order.len()));
-        let headline = format!(
-            "Secret kubeadm-certs in kube-system: {} entries, {}",
-            rows.len(),
-            sealed.topology()
-        );
-        Self { headline, rows }
-    }
-
-    fn page(&self, owner: Option<String>) -> String {
-        let life = match owner {
-            Some(owner) => format!("Owner {owner}"),
-            None => "No owner: it stays until somebody deletes it".to_owned(),
-        };
-        let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_header(["NAME", "CONTENT", "BYTES", "ENDS", "STATE"]);
-        if let Some(column) = table.column_mut(2) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        for row in &self.rows {
-            let bytes = row.bytes.to_string();
-            table.add_row([&row.name, &row.content, &bytes, &row.ends, &row.state]);
-        }
-        let lines = table.lines().map(|line| line.trim_end().to_owned());
-        let table: Vec<_> = lines.collect();
-        format!("{}\n{life}\n\n{}\n", self.headline, table.join("\n"))
-    }
-
-    /// Fails if a join would.
-    fn verdict(&self) -> anyhow::Result<()> {
-        let bad: Vec<_> = self.rows.iter().filter(|row| !row.good).collect();
-        if bad.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<_> = bad.iter().map(|row| row.name.as_str()).collect();
-        Err(Stop::failed(format!(
-            "not fit for a join: {}; mend the files on a master and upload again",
-            names.join(", ")
-        ))
-        .into())
-    }
-}
-
-impl Row {
-    fn new(
-        name: &str,
-        size: usize,
-        findings: Option<&BTreeMap<CertEntry, String>>,
-        ends: &BTreeMap<CertEntry, String>,
-    ) -> Self {
-        let entry = CertEntry::from_data_key(name);
-        let finding = entry.and_then(|entry| findings?.get(&entry));
-        let (state, good) = match (entry, finding) {
-            // Names come from the cluster, so no control character may reach the terminal.
-            (None, _) => (
-                "foreign entry, makes joins fail if not sealed".to_owned(),
-                true,
-            ),
-            (_, Some(finding)) => (finding.clone(), false),
-            (_, None) if size <= SEAL_BYTES => ("empty".to_owned(), true),
-            (_, None) if findings.is_some() => ("good".to_owned(), true),
-            _ => ("sealed".to_owned(), true),
-        };
-        Self {
-            name: name.chars().filter(|c| !c.is_control()).collect(),
-            content: entry
-                .map_or("unknown", |entry| content(entry.kind()))
-                .to_owned(),
-            bytes: size.saturating_sub(SEAL_BYTES),
-            ends: entry
-                .and_then(|entry| ends.get(&entry))
-                .cloned()
-                .unwrap_or_else(|| "-".into()),
-            state,
-            good,
+        match self.source.secret_file() {
+            Some(file) => saved(file, key.as_ref()),
+            None => api::block_on(self.stored(key.as_ref())),
         }
     }
+
+    /// The Secret in the cluster.
+    async fn stored(&self, key: Option<&CertificateKey>) -> anyhow::Result<()> {
+        let cluster = self.source.connect()?;
+        let secret = SecretSource::fetch(&cluster).await?;
+        let now = Timestamp::now();
+        let owners = owners(&cluster, &secret, now).await;
+        let owners = owners.map_err(|error| api::failed(&error))?;
+        warn_of_other_topology(&cluster, &secret).await?;
+        let lines: Vec<_> = owners.iter().map(|owner| owner_line(owner, now)).collect();
+        list(&secret, key, lines, now)
+    }
 }
 
-/// What is wrong, by entry.
-fn findings(certs: &CertSet, now: Timestamp) -> BTreeMap<CertEntry, String> {
-    let mut findings = BTreeMap::new();
-    for dates in certs.certificates() {
-        match dates.validity(now) {
-            Validity::Current => continue,
-            Validity::NotYet => {
-                findings.insert(dates.entry, "not valid yet; is the clock right?".to_owned())
-            }
-            Validity::Expired => findings.insert(dates.entry, "expired".to_owned()),
-        };
-    }
-    for defect in certs.defects() {
-        findings.insert(defect.entry(), defect.to_string());
-    }
-    findings
+/// A Secret in a file.
+fn saved(file: &Path, key: Option<&CertificateKey>) -> anyhow::Result<()> {
+    let secret = input::saved_secret(file)?;
+    let owners = secret.metadata.owner_references.iter();
+    let lines = owners.map(|owner| {
+        let name = printable(&owner.name);
+        format!("Owner {name}: not known (a saved Secret does not tell whether it is still there)")
+    });
+    list(&secret, key, lines.collect(), Timestamp::now())
 }
 
-/// When the certificates end.
-fn ends(certs: &CertSet) -> BTreeMap<CertEntry, String> {
-    let dates = certs.certificates().into_iter();
-    dates
-        .map(|dates| (dates.entry, Expiration::utc(dates.not_after).to_string()))
-        .collect()
+/// Prints the list; fails if a join would.
+fn list(
+    secret: &Secret,
+    key: Option<&CertificateKey>,
+    mut owners: Vec<String>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    if owners.is_empty() {
+        owners.push("No owner: it stays until somebody deletes it".to_owned());
+    }
+    let sealed = SealedCerts::from_secret(secret).map_err(Stop::failed)?;
+    let opened = key.map(|key| sealed.open(key)).transpose();
+    let opened = opened.map_err(Stop::failed)?;
+    let listing = Listing::new(&sealed, opened.as_ref(), now);
+    let page = listing.page(&owners.join("\n"));
+    write!(std::io::stdout().lock(), "{page}")?;
+    listing.verdict()
 }
 
-fn content(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Authority => "CA certificate",
-        EntryKind::Certificate => "certificate",
-        EntryKind::PrivateKey => "private key",
-        EntryKind::PublicKey => "public key",
+/// A joiner goes by the cluster's configuration, not by the Secret.
+async fn warn_of_other_topology(cluster: &Cluster, secret: &Secret) -> anyhow::Result<()> {
+    let config = api::config_if_readable(cluster).await?;
+    let sealed = SealedCerts::from_secret(secret).map_err(Stop::failed)?;
+    if let Some(config) = config {
+        let expected = PkiDirectory::of(&config).topology();
+        let found = sealed.topology();
+        if found != expected {
+            input::warn(&format!(
+                "the Secret is of a cluster with {found}, but kubeadm-config says {expected}; a \
+                 join would fail, so upload again"
+            ));
+        }
     }
+    Ok(())
+}
+
+fn owner_line(owner: &Owner, now: Timestamp) -> String {
+    const DOOMED: &str = "the Secret is about to be collected";
+    let state = match owner.state {
+        None => "not known (no right to look at it)".to_owned(),
+        Some(OwnerState::Live(None)) => "never expires".to_owned(),
+        Some(OwnerState::Live(Some(end))) => {
+            let left = short_human_duration(end.at().duration_since(now));
+            format!("lives until {end} ({left}), then the Secret is collected")
+        }
+        Some(OwnerState::Expired(end)) => format!("expired at {end}; {DOOMED}"),
+        Some(OwnerState::Unreadable) => format!("has an unreadable expiration; {DOOMED}"),
+        Some(OwnerState::Missing) => format!("missing; {DOOMED}"),
+        Some(OwnerState::OtherUid) => {
+            format!("gone, another object has its name (other UID); {DOOMED}")
+        }
+    };
+    format!("Owner {}: {state}", printable(&owner.name))
+}
+
+/// A name from the cluster, fit for a terminal.
+fn printable(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).collect()
 }
