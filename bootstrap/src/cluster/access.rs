@@ -35,7 +35,7 @@ impl KubeconfigFiles {
         if let Some(file) = &self.flag {
             return Ok(vec![file.clone()]);
         }
-        let mut usual = self.from_environment();
+        let mut usual = self.named_by_environment();
         if usual.is_empty() {
             let home = self.home.as_ref();
             usual.extend(home.map(|home| home.join(".kube").join("config")));
@@ -54,7 +54,7 @@ impl KubeconfigFiles {
         Err(AccessError::NoKubeconfig { tried: usual })
     }
 
-    fn from_environment(&self) -> Vec<PathBuf> {
+    fn named_by_environment(&self) -> Vec<PathBuf> {
         let value = self.environment.clone().unwrap_or_default();
         std::env::split_paths(&value)
             .filter(|path| !path.as_os_str().is_empty())

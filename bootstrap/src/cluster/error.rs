@@ -88,7 +88,9 @@ impl ApiError {
     pub fn may_work_later(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => true,
-            Self::Status { status, .. } => matches!(status.code, 429 | 500..=599),
+            Self::Status { status, .. } => {
+                status.is_conflict() || matches!(status.code, 429 | 500..=599)
+            }
             _ => false,
         }
     }

@@ -35,6 +35,11 @@ impl CertificateFiles {
         self.certificate_key_file.is_some()
     }
 
+    /// Whether any of it was said on the command line.
+    pub(crate) fn is_given(&self) -> bool {
+        self.certificate_key_file.is_some() || self.certificate_dir.is_some()
+    }
+
     /// The file of the key, if it is given.
     pub(crate) fn key_file(&self) -> Option<&std::path::Path> {
         self.certificate_key_file.as_deref()

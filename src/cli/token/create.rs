@@ -93,6 +93,13 @@ impl Create {
         let given = self.token.as_deref().filter(|text| *text == "-");
         let stdin = given.map(Path::new);
         input::one_stdin(&[stdin, self.files.key_file()])?;
+        if self.files.is_given() && !self.control_plane {
+            return Err(Stop::usage(
+                "--certificate-key-file and --certificate-dir are for --control-plane, which \
+                 uploads the certificates; add it together with --print-join-command",
+            )
+            .into());
+        }
         let token = self.given_token()?;
         // Everything that can be wrong without the cluster is found before it is asked.
         self.secret(BootstrapToken::generate(&mut OsRandom)?)
