@@ -56,6 +56,14 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow
     runtime.block_on(work)
 }
 
+/// Resolves at Ctrl-C, so that what was begun can be taken back.
+pub(super) async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler Ctrl-C ends the process, as ever.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// kubeadm's configuration of the cluster; `None` also if it may not be read.
 pub(super) async fn config_if_readable(
     cluster: &Cluster,

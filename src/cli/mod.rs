@@ -111,4 +111,33 @@ mod tests {
             );
         }
     }
+
+    /// docs/kubeadm.md names every command and flag of kubeadm's part, and help has an example.
+    #[test]
+    fn kubeadms_part_is_documented() {
+        let docs = include_str!("../../docs/kubeadm.md");
+        let cli = Cli::command();
+        let mut seen = 0;
+        for name in ["certs", "token", "ca-hash", "kubeadm-config"] {
+            let top = cli.find_subcommand(name).unwrap();
+            let verbs: Vec<_> = top.get_subcommands().collect();
+            for command in if verbs.is_empty() { vec![top] } else { verbs } {
+                let verb = command.get_name();
+                let path = if verb == name {
+                    name.to_owned()
+                } else {
+                    format!("{name} {verb}")
+                };
+                assert!(docs.contains(&format!("| `mainstay {path}` |")), "{path}");
+                let help = command.get_after_help().map(ToString::to_string);
+                let example = format!("mainstay {path}");
+                assert!(help.is_some_and(|help| help.contains(&example)), "{path}");
+                for flag in command.get_arguments().filter_map(|flag| flag.get_long()) {
+                    assert!(docs.contains(&format!("--{flag}")), "{path} --{flag}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
 }

@@ -46,7 +46,9 @@ impl Uploaded {
 /// Seals the certificates and uploads them, to end at `expiration`.
 ///
 /// Order: POST owner token, POST (if it is there, PUT) `kubeadm-certs`, POST or PUT Role and
-/// RoleBinding. Pass what [`CertSet::into_upload`] made.
+/// RoleBinding. Pass what [`CertSet::into_upload`] made. When `stop` resolves after the first call,
+/// the upload ends as if the next one had failed; to drop the returned future instead would leave
+/// the owner token behind.
 ///
 /// # Errors
 /// [`UploadError`]; nothing of the upload stays then, except as its message says.
@@ -56,6 +58,7 @@ pub async fn upload_certs(
     key: &CertificateKey,
     expiration: Expiration,
     random: &mut impl Random,
+    stop: impl Future<Output = ()>,
 ) -> Result<Uploaded, UploadError> {
     let sealed = SealedCerts::seal(certs, key, random)?;
     let owner = create_owner(cluster, expiration, random).await?;
@@ -67,18 +70,25 @@ pub async fn upload_certs(
             return Err(error.into());
         }
     };
-    match store(cluster, &sealed.to_secret(Some(reference))).await {
-        Ok(replaced) => Ok(Uploaded {
-            expiration,
-            replaced,
-            owner,
-        }),
-        Err((step, source)) => Err(UploadError::Store {
+    let secret = sealed.to_secret(Some(reference));
+    let failure = tokio::select! {
+        stored = store(cluster, &secret) => match stored {
+            Ok(replaced) => {
+                return Ok(Uploaded { expiration, replaced, owner });
+            }
+            Err(failure) => Some(failure),
+        },
+        () = stop => None,
+    };
+    let left_behind = leftover(delete_owner(cluster, &owner).await, &owner, expiration);
+    Err(match failure {
+        None => UploadError::Interrupted { left_behind },
+        Some((step, source)) => UploadError::Store {
             step,
             source,
-            left_behind: leftover(delete_owner(cluster, &owner).await, &owner, expiration),
-        }),
-    }
+            left_behind,
+        },
+    })
 }
 
 /// Creates the Secret whose end is the end of the upload.
@@ -191,6 +201,12 @@ pub enum UploadError {
     /// The owner token could not be created.
     #[error("cannot create the owner token of the upload: {0}")]
     Owner(#[source] ApiError),
+    /// It was told to stop, and the owner token was deleted again.
+    #[error("interrupted; nothing is uploaded{left_behind}")]
+    Interrupted {
+        /// What stays, as the end of a sentence; usually nothing.
+        left_behind: String,
+    },
     /// A later step failed, and the owner token was deleted again.
     #[error("cannot write {step}: {source}{left_behind}")]
     Store {

@@ -73,12 +73,31 @@ async fn no_answer_within_ten_seconds() {
 /// collected in either case.
 #[tokio::test(start_paused = true)]
 async fn silence_after_the_owner_token_takes_it_back() {
+    let expected = UploadError::Store {
+        step: "Secret kubeadm-certs",
+        source: timeout(),
+        left_behind: String::new(),
+    };
+    assert_eq!(silent_upload(std::future::pending()).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_takes_the_owner_token_back() {
+    let expected = UploadError::Interrupted {
+        left_behind: String::new(),
+    };
+    let stop = tokio::time::sleep(Duration::from_secs(1));
+    assert_eq!(silent_upload(stop).await, expected);
+}
+
+/// An upload whose second call gets no answer.
+async fn silent_upload(stop: impl Future<Output = ()>) -> UploadError {
     const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
     let (cluster, mut handle) = cluster();
     let key = CertificateKey::generate(&mut OsRandom).unwrap();
     let (certs, end) = (certs(), Expiration::utc(Timestamp::now()));
     let mut random = OsRandom;
-    let upload = upload_certs(&cluster, &certs, &key, end, &mut random);
+    let upload = upload_certs(&cluster, &certs, &key, end, &mut random, stop);
     let apiserver = async {
         let owner = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"bootstrap-token-abcdef","uid":"u-1"}}"#;
         expect(&mut handle, &format!("POST {SECRETS}"), 201, owner).await;
@@ -90,12 +109,7 @@ async fn silence_after_the_owner_token_takes_it_back() {
         drop(kept);
     };
     let (uploaded, ()) = tokio::join!(upload, apiserver);
-    let expected = UploadError::Store {
-        step: "Secret kubeadm-certs",
-        source: timeout(),
-        left_behind: String::new(),
-    };
-    assert_eq!(uploaded, Err(expected));
+    uploaded.unwrap_err()
 }
 
 /// A service in between that answers without a `Status`, and with control characters.

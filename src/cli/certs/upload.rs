@@ -56,7 +56,8 @@ impl Upload {
         let config = config.map_err(|error| api::config_failed(&error))?;
         let certs = self.files.read(config.as_ref())?;
         let end = end_of_upload(self.ttl)?;
-        let uploaded = upload_certs(&cluster, &certs, key, end, &mut OsRandom).await;
+        let stop = api::interrupt();
+        let uploaded = upload_certs(&cluster, &certs, key, end, &mut OsRandom, stop).await;
         let uploaded = uploaded.map_err(|error| api::upload_failed(&error))?;
         let replaced = if uploaded.replaced {
             "; an earlier upload was replaced, its key is worth nothing now"

@@ -52,8 +52,8 @@ pub(super) struct Create {
     groups: Vec<String>,
 
     /// A description for people.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    description: String,
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
 
     /// Print the whole `kubeadm join` command instead of the token.
     #[arg(long)]
@@ -202,8 +202,9 @@ impl Create {
         stored: &NewToken,
     ) -> anyhow::Result<()> {
         let end = super::super::certs::end_of_upload(self.certs_ttl)?;
-        let uploaded =
-            upload_certs(cluster, &handover.certs, &handover.key, end, &mut OsRandom).await;
+        let Handover { certs, key } = handover;
+        let stop = api::interrupt();
+        let uploaded = upload_certs(cluster, certs, key, end, &mut OsRandom, stop).await;
         let error: UploadError = match uploaded {
             Ok(uploaded) => {
                 input::tell(&format!(
@@ -232,7 +233,7 @@ impl Create {
 
     fn secret(&self, token: BootstrapToken) -> TokenSecret {
         let mut secret = TokenSecret::new(token, api::end_of(self.ttl, Timestamp::now()));
-        secret.description.clone_from(&self.description);
+        secret.description = self.description.clone().unwrap_or_default();
         if !self.usages.is_empty() {
             secret.usages = self.usages.iter().cloned().collect();
         }
