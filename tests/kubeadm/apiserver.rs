@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use crate::lab::{Lab, Program, fixture_text, mainstay};
 use crate::store::{Answer, Store};
 
+/// As code of a fault: no answer at all.
+pub(crate) const SILENCE: u16 = 0;
+
 /// The credentials that it takes.
 const BEARER: &str = "a-token-of-the-administrator";
 
@@ -184,6 +187,10 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Mutex<Shared>) -
         let bearer = format!("authorization: Bearer {BEARER}");
         let known = head.contains(&bearer);
         let (code, answer) = answer(&mut shared.lock(), known, method, target, &body);
+        if code == SILENCE {
+            // Until the client goes away.
+            return stream.read_line(&mut String::new()).ok().map(drop);
+        }
         let answer = answer.to_string();
         let length = answer.len();
         let head = format!(

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// The clusters that were captured.
@@ -112,7 +113,11 @@ impl Program {
         self
     }
 
-    pub(crate) fn run(mut self) -> Ran {
+    pub(crate) fn run(self) -> Ran {
+        self.start().end()
+    }
+
+    pub(crate) fn start(mut self) -> Started {
         let mut child = self
             .command
             .stdin(Stdio::piped())
@@ -124,12 +129,7 @@ impl Program {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(self.stdin.as_bytes()).ok();
         drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Started(child)
     }
 
     /// Runs it, expects success without a word on stderr, and gives what it printed.
@@ -137,6 +137,24 @@ impl Program {
         let ran = self.run();
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
         ran.stdout
+    }
+}
+
+/// A run that goes on.
+pub(crate) struct Started(Child);
+
+impl Started {
+    pub(crate) fn interrupt(&self) {
+        rustix::process::kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+    }
+
+    pub(crate) fn end(self) -> Ran {
+        let output = self.0.wait_with_output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 }
 

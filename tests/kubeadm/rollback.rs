@@ -1,8 +1,10 @@
 //! `certs upload` that fails: what is taken back, what is told, and what reaches no cluster.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::apiserver::{Apiserver, captured};
+use crate::apiserver::{Apiserver, SILENCE, captured};
 use crate::lab::{CLUSTERS, Lab};
 use crate::store::failure;
 use crate::upload::{FRESH, upload};
@@ -53,6 +55,23 @@ fn a_failed_step_takes_the_owner_token_back() {
             );
         }
     }
+}
+
+#[test]
+fn ctrl_c_takes_the_owner_token_back() {
+    let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
+    server.fail(2, (SILENCE, json!({})));
+    let started = server
+        .mainstay(&lab, "certs upload --print-key --certificate-dir")
+        .arg(lab.pki(CLUSTERS[0]))
+        .start();
+    while server.calls().len() < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    started.interrupt();
+    started.end().refused(1, "interrupted; nothing is uploaded");
+    assert_eq!(server.calls(), [FRESH[0], FRESH[1], FRESH[2], ROLLBACK]);
+    assert!(server.secrets().is_empty());
 }
 
 #[test]
