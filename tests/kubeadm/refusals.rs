@@ -99,6 +99,41 @@ fn another_server_at_that_address() {
 }
 
 #[test]
+fn a_server_without_such_paths_has_no_empty_list() {
+    let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
+    for command in ["token list", "certs show"] {
+        server.fail(server.calls().len(), (404, json!("404 page not found")));
+        let ran = server.mainstay(&lab, command).run();
+        assert!(
+            ran.stderr.contains("the address of a kube-apiserver?"),
+            "{ran:?}"
+        );
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    }
+}
+
+/// What a login command prints is a credential, also when it fails.
+#[test]
+fn a_login_command_that_fails_is_not_quoted() {
+    let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
+    let kubeconfig = changed(&server, &lab, |config| {
+        config["users"][0]["user"] = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "/bin/sh",
+            "args": ["-c", "echo a-fresh-credential; exit 3"],
+            "interactiveMode": "Never",
+        }});
+    });
+    let ran = list(&lab, &kubeconfig).run();
+    ran.hides("a-fresh-credential");
+    assert!(
+        ran.stderr.contains("for logging in does not work"),
+        "{ran:?}"
+    );
+    assert!(matches!(ran.code, 64 | 77), "{ran:?}");
+}
+
+#[test]
 fn nobody_there() {
     let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
     // A port that was free a moment ago.

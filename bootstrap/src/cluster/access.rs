@@ -81,10 +81,7 @@ impl Access {
             merged = merged.merge(next).map_err(unusable)?;
         }
         let shown = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
-        let wants_proxy = merged.clusters.iter().any(|named| {
-            let cluster = named.cluster.as_ref();
-            cluster.is_some_and(|cluster| cluster.proxy_url.is_some())
-        });
+        let wants_proxy = current_cluster(&merged).is_some_and(|it| it.proxy_url.is_some());
         if wants_proxy {
             return Err(AccessError::Proxy {
                 file: shown.to_owned(),
@@ -128,6 +125,16 @@ impl Access {
     pub(super) fn into_config(self) -> Config {
         self.config
     }
+}
+
+/// The cluster of the current context.
+fn current_cluster(config: &Kubeconfig) -> Option<&kube::config::Cluster> {
+    let current = config.current_context.as_ref()?;
+    let mut contexts = config.contexts.iter();
+    let context = contexts.find(|named| named.name == *current)?;
+    let name = &context.context.as_ref()?.cluster;
+    let mut clusters = config.clusters.iter();
+    clusters.find(|named| named.name == *name)?.cluster.as_ref()
 }
 
 /// Why there is no way to the cluster. Wrong input; give another kubeconfig.
@@ -205,6 +212,10 @@ impl AccessError {
             // Messages about PEM may quote a line of it.
             kube::Error::RustlsTls(_) => {
                 "client certificate or key are no PEM of a certificate and its key".to_owned()
+            }
+            // Messages about a login command may quote what it printed.
+            kube::Error::Auth(_) => {
+                "its command, provider or file for logging in does not work".to_owned()
             }
             other => other.to_string(),
         };

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::access::{Access, AccessError};
 use super::error::{ApiError, ApiStatus};
@@ -77,6 +78,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Deletes the object at a path if it is still the one of this UID; one that is gone is fine.
+    pub(super) async fn take_back(&self, path: &str, uid: Option<&str>) -> Result<(), ApiError> {
+        let gone = |status: &ApiStatus| status.is_not_found() || status.is_conflict();
+        match self.delete(path, uid).await {
+            Err(error) if error.status().is_some_and(gone) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Deletes the object at a path; with `uid` only if it is still that one.
     pub(super) async fn delete(&self, path: &str, uid: Option<&str>) -> Result<(), ApiError> {
         let options = uid.map(|uid| {
@@ -92,7 +102,12 @@ impl Cluster {
     }
 
     /// One request; the body of the answer if it is a success.
-    async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         match timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Timeout {
@@ -107,7 +122,7 @@ impl Cluster {
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<Vec<u8>, ApiError> {
+    ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -122,20 +137,16 @@ impl Cluster {
         let request = request
             .body(Body::from(body))
             .map_err(|_| self.unreadable(path))?;
-        let failed = |error: &(dyn std::error::Error + 'static)| ApiError::of(&self.server, error);
-        let answer = self
-            .client
-            .send(request)
-            .await
-            .map_err(|error| failed(&error))?;
+        let answer = self.client.send(request).await;
+        let answer = answer.map_err(|error| ApiError::of_request(&self.server, &error))?;
         let code = answer.status();
         let content = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|error| failed(error.as_ref()))?
+            .map_err(|error| ApiError::of(&self.server, error.as_ref()))?
             .to_bytes();
         if code.is_success() {
-            return Ok(content.to_vec());
+            return Ok(Zeroizing::new(content.to_vec()));
         }
         Err(self.refusal(code, &content))
     }

@@ -52,6 +52,12 @@ pub enum ApiError {
         /// What is wrong with the certificate.
         reason: String,
     },
+    /// No credentials could be had for the call.
+    #[error(
+        "the kubeconfig's command, provider or file for logging in does not work; see what `kubectl \
+         get nodes` says"
+    )]
+    NoLogin,
     /// The answer is not what the API promises.
     #[error("{server} gave an answer to {path} that cannot be read; is it a kube-apiserver?")]
     Unreadable {
@@ -63,6 +69,15 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// The error for a request that was not answered.
+    pub(super) fn of_request(server: &str, error: &kube::Error) -> Self {
+        match error {
+            // The message may quote what a login command printed.
+            kube::Error::Auth(_) => Self::NoLogin,
+            other => Self::of(server, other),
+        }
+    }
+
     /// The error for a failed exchange.
     pub(super) fn of(server: &str, error: &(dyn Error + 'static)) -> Self {
         let server = server.to_owned();
@@ -134,10 +149,11 @@ impl ApiStatus {
         status
     }
 
-    /// Whether there is no such object.
+    /// Whether there is no such object. A server that knows no such path at all says 404 as well,
+    /// but without this reason.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.code == 404
+        self.code == 404 && self.reason == "NotFound"
     }
 
     /// Whether an object of this name is there already.

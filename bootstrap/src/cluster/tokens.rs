@@ -21,7 +21,7 @@ impl NewToken {
     /// [`ApiError`]
     pub async fn take_back(&self, cluster: &Cluster) -> Result<(), ApiError> {
         let path = secret_path(&self.id.secret_name());
-        cluster.delete(&path, self.uid.as_deref()).await
+        cluster.take_back(&path, self.uid.as_deref()).await
     }
 }
 

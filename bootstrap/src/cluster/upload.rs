@@ -166,13 +166,12 @@ fn rbac_paths(kind: &str, name: &str) -> (String, String) {
     (collection, object)
 }
 
-/// Deletes the owner token, if it still is the one that was created. One that is gone is fine.
+/// Deletes the owner token, if it still is the one that was created.
 async fn delete_owner(cluster: &Cluster, owner: &Secret) -> Result<(), ApiError> {
     let path = secret_path(&owner.metadata.name);
-    match cluster.delete(&path, owner.metadata.uid.as_deref()).await {
-        Err(error) if error.status().is_some_and(super::ApiStatus::is_not_found) => Ok(()),
-        other => other,
-    }
+    cluster
+        .take_back(&path, owner.metadata.uid.as_deref())
+        .await
 }
 
 /// What to say if the owner token could not be deleted.

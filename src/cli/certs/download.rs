@@ -8,9 +8,10 @@ use bootstrap::kubeadm::{
     SealedCerts, Secret, Topology, WriteMode,
 };
 use clap::Args;
+use jiff::Timestamp;
 
 use super::super::{api, input};
-use super::files::CERTIFICATES_DIR;
+use super::files::{CERTIFICATES_DIR, disk_failed, warn_of_dates};
 use super::source::SecretSource;
 use crate::exit::Stop;
 
@@ -123,7 +124,7 @@ fn write(certs: &CertSet, directory: &PkiDirectory, force: bool) -> anyhow::Resu
             PkiError::Defects(_) => "; mend the files on a master and upload again",
             _ => "",
         };
-        Stop::failed(format!("{error}{way_out}"))
+        disk_failed(&error, way_out)
     })?;
     let mut out = std::io::stdout().lock();
     for (path, outcome) in outcomes {
@@ -133,6 +134,7 @@ fn write(certs: &CertSet, directory: &PkiDirectory, force: bool) -> anyhow::Resu
         };
         writeln!(out, "{became:9} {}", path.display())?;
     }
+    warn_of_dates(certs, Timestamp::now());
     for (entry, _) in certs.entries().filter(|(_, file)| file.is_none()) {
         if !entry.may_be_empty() {
             input::warn(&format!(

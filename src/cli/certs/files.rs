@@ -64,7 +64,7 @@ impl CertificateFiles {
     /// Reads and checks the certificates; says on stderr what an operator should know.
     pub(crate) fn read(&self, cluster: Option<&ClusterConfiguration>) -> anyhow::Result<CertSet> {
         let directory = self.directory(cluster);
-        let found = directory.read().map_err(|error| unreadable(&error))?;
+        let found = directory.read().map_err(|error| disk_failed(&error, ""))?;
         if found.entries().all(|(_, file)| file.is_none()) {
             let ca = directory.path(bootstrap::kubeadm::CertEntry::CaCert);
             let ca = ca.unwrap_or_default();
@@ -111,7 +111,8 @@ pub(crate) fn end_of_upload(ttl: Duration) -> anyhow::Result<Expiration> {
     })?)
 }
 
-fn warn_of_dates(certs: &CertSet, now: Timestamp) {
+/// Says which certificates do not hold now.
+pub(super) fn warn_of_dates(certs: &CertSet, now: Timestamp) {
     for dates in certs.certificates() {
         let entry = dates.entry;
         match dates.validity(now) {
@@ -126,12 +127,15 @@ fn warn_of_dates(certs: &CertSet, now: Timestamp) {
     }
 }
 
-fn unreadable(error: &PkiError) -> Stop {
+/// The end of something because of the disk, with the way out if there is one.
+pub(super) fn disk_failed(error: &PkiError, way_out: &str) -> Stop {
     match error {
-        PkiError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => Stop::new(
-            Exit::Refused,
-            format!("{error}; only root may read the cluster's private keys"),
-        ),
-        _ => Stop::failed(error),
+        PkiError::Read { source, .. } | PkiError::Write { source, .. }
+            if source.kind() == ErrorKind::PermissionDenied =>
+        {
+            let root = "only root may touch a master's private keys";
+            Stop::new(Exit::Refused, format!("{error}; {root}"))
+        }
+        _ => Stop::failed(format!("{error}{way_out}")),
     }
 }
