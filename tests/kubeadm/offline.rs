@@ -1,7 +1,11 @@
 //! `certs` without a cluster: new keys, and Secrets that were saved.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use bootstrap::kubeadm::{CertEntry, CertSet, OsRandom, SealedCerts, Topology};
+use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::lab::{CLUSTERS, Lab, TRANSFERRED, fixture, fixture_text, mainstay};
 
@@ -290,4 +294,69 @@ fn swapped_entries_are_found() {
         "mainstay: not fit for a join: ca.key, etcd-ca.key; mend the files on a master and upload \
          again\n"
     );
+}
+
+/// `kubeadm-certs` of a cluster with external etcd, and its `kubeadm-config`.
+fn external_etcd(lab: &Lab, key: &Path) -> (PathBuf, PathBuf) {
+    let pki = fixture(CLUSTERS[0]).join("pki-master0");
+    let read = |file: &str| Zeroizing::new(std::fs::read(pki.join(file)).unwrap());
+    let files = Topology::External.entries().iter().map(|entry| {
+        let file = match entry {
+            CertEntry::ExternalEtcdCaCert => "etcd/ca.crt",
+            CertEntry::ExternalEtcdCert => "apiserver-etcd-client.crt",
+            CertEntry::ExternalEtcdKey => "apiserver-etcd-client.key",
+            other => other.data_key(),
+        };
+        (*entry, read(file))
+    });
+    let certs = CertSet::new(Topology::External, files);
+    let key = std::fs::read_to_string(key)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let sealed = SealedCerts::seal(&certs, &key, &mut OsRandom).unwrap();
+    let secret = serde_json::to_string(&sealed.to_secret(None)).unwrap();
+    let at = |name: &str| lab.path(name).display().to_string();
+    let config = format!(
+        "apiVersion: kubeadm.k8s.io/v1beta2\nkubernetesVersion: v1.20.2\ncertificatesDir: {}\netcd: \
+         {{external: {{caFile: {}, certFile: {}, keyFile: {}}}}}\n",
+        at("new"),
+        at("etcd.ca"),
+        at("etcd.crt"),
+        at("etcd.key")
+    );
+    let map = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "data": {"ClusterConfiguration": config},
+    });
+    (
+        lab.file("secret.json", secret),
+        lab.file("config.json", map.to_string()),
+    )
+}
+
+#[test]
+fn the_files_of_an_external_etcd_go_where_the_configuration_says() {
+    let lab = Lab::new();
+    let key = lab.key(CLUSTERS[0]);
+    let (secret, config) = external_etcd(&lab, &key);
+    let download = || {
+        mainstay(["certs", "download", "--certificate-key-file"])
+            .arg(&key)
+            .arg("--secret-file")
+            .arg(&secret)
+    };
+    download().run().refused(
+        64,
+        "the paths of an external etcd's files stand in kubeadm-config, which was not given or may \
+         not be read; save it with `kubectl get configmap kubeadm-config -n kube-system -o json` \
+         and give it with --kubeadm-config-file, beside --secret-file",
+    );
+    let written = download().arg("--kubeadm-config-file").arg(config).output();
+    assert_eq!(written.matches("written   /").count(), 9, "{written}");
+    assert!(lab.path("new/sa.key").exists() && lab.path("etcd.ca").exists());
+    assert_eq!(mode(&lab.path("etcd.key")), 0o600);
+    assert_eq!(mode(&lab.path("etcd.crt")), 0o644);
 }

@@ -37,6 +37,7 @@ pub(crate) fn assets() -> Option<PathBuf> {
 pub(crate) struct RealApiserver {
     pub(crate) lab: Lab,
     server: String,
+    kubectl: PathBuf,
     // Dropped in this order: the apiserver before its etcd.
     _apiserver: Running,
     _etcd: Running,
@@ -61,9 +62,16 @@ impl RealApiserver {
         let etcd = etcd(assets, &lab, client, peer);
         let apiserver = apiserver(assets, &lab, client, secure);
         let server = format!("https://127.0.0.1:{secure}");
+        let theirs = assets.join("kubectl");
+        let kubectl = if theirs.is_file() {
+            theirs
+        } else {
+            "kubectl".into()
+        };
         let started = Self {
             lab,
             server,
+            kubectl,
             _apiserver: apiserver,
             _etcd: etcd,
         };
@@ -84,7 +92,7 @@ impl RealApiserver {
 
     /// What kubectl prints; `None` if there is no kubectl.
     pub(crate) fn kubectl(&self, arguments: &str) -> Option<String> {
-        let output = Command::new("kubectl")
+        let output = Command::new(&self.kubectl)
             .args(arguments.split_whitespace())
             .env("KUBECONFIG", self.lab.path("admin.conf"))
             .output()

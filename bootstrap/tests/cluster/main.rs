@@ -1,4 +1,4 @@
-//! An apiserver that does not answer, and one that stops answering half-way.
+//! The way to a cluster; an apiserver that does not answer, and one that stops half-way.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,6 +17,8 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use tower_test::mock;
+
+mod kubeconfig;
 
 type Handle = mock::Handle<Request<Body>, Response<Body>>;
 
