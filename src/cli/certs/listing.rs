@@ -88,17 +88,15 @@ impl Row {
         let entry = CertEntry::from_data_key(name);
         let finding = entry.and_then(|entry| findings?.get(&entry));
         let (state, good) = match (entry, finding) {
-            // Names come from the cluster, so no control character may reach the terminal.
-            (None, _) => (
-                "foreign entry, makes joins fail if not sealed".to_owned(),
-                true,
-            ),
+            (None, _) if findings.is_some() => ("foreign, sealed with the key".to_owned(), true),
+            (None, _) => ("foreign; joins fail unless it is sealed".to_owned(), true),
             (_, Some(finding)) => (finding.clone(), false),
             (_, None) if size <= SEAL_BYTES => ("empty".to_owned(), true),
             (_, None) if findings.is_some() => ("good".to_owned(), true),
             _ => ("sealed".to_owned(), true),
         };
         Self {
+            // Names come from the cluster, so no control character may reach the terminal.
             name: name.chars().filter(|c| !c.is_control()).collect(),
             content: entry
                 .map_or("unknown", |entry| content(entry.kind()))
