@@ -30,10 +30,7 @@ pub(crate) struct Stop {
 impl Stop {
     /// Ends with this code and sentence.
     pub(crate) fn new(exit: Exit, sentence: impl Display) -> Self {
-        Self {
-            exit,
-            sentence: sentence.to_string(),
-        }
+        Self { exit, sentence: sentence.to_string() }
     }
 
     /// Ends because the command line or a value it names is wrong.
@@ -55,9 +52,7 @@ pub(crate) fn code_of(result: anyhow::Result<()>) -> ExitCode {
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
-    let exit = error
-        .downcast_ref::<Stop>()
-        .map_or(Exit::Failed, |stop| stop.exit);
+    let exit = error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit);
     // Nothing is left to tell it to if stderr is closed.
     writeln!(std::io::stderr(), "mainstay: {error:#}").ok();
     ExitCode::from(exit as u8)
@@ -66,11 +61,7 @@ pub(crate) fn code_of(result: anyhow::Result<()>) -> ExitCode {
 /// Whoever reads our output had enough, as `head` does: that is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind)
+        cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
     };
-    error
-        .chain()
-        .any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
+    error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
 }

@@ -32,9 +32,7 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let subscriber = fmt()
-        .with_max_level(config.log_level)
-        .with_writer(std::io::stderr);
+    let subscriber = fmt().with_max_level(config.log_level).with_writer(std::io::stderr);
     let started = if text {
         subscriber.with_ansi(terminal).with_target(false).try_init()
     } else {

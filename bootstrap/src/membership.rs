@@ -15,13 +15,8 @@ impl MembershipWriter {
     /// A writer whose feed begins with the members of the configuration.
     #[must_use]
     pub fn new(configured: Vec<Member>) -> Self {
-        let first = Membership {
-            generation: 1,
-            members: configured,
-        };
-        Self {
-            feed: watch::Sender::new(Arc::new(first)),
-        }
+        let first = Membership { generation: 1, members: configured };
+        Self { feed: watch::Sender::new(Arc::new(first)) }
     }
 
     /// What the balancer follows.
@@ -37,10 +32,7 @@ impl MembershipWriter {
             let changed = current.members != members;
             if changed {
                 let generation = current.generation.saturating_add(1);
-                *current = Arc::new(Membership {
-                    generation,
-                    members,
-                });
+                *current = Arc::new(Membership { generation, members });
             }
             changed
         });
@@ -55,10 +47,7 @@ mod tests {
     #[test]
     fn only_a_change_is_a_new_generation() {
         let members = |texts: &[&str]| -> Vec<Member> {
-            texts
-                .iter()
-                .map(|text| parse_backend(text).unwrap())
-                .collect()
+            texts.iter().map(|text| parse_backend(text).unwrap()).collect()
         };
         let writer = MembershipWriter::new(members(&["10.0.0.1"]));
         let mut feed = writer.feed();
@@ -67,9 +56,6 @@ mod tests {
         writer.configure(members(&["10.0.0.1", "10.0.0.2"]));
         assert_eq!(feed.borrow_and_update().generation, 2);
         writer.configure(Vec::new());
-        assert!(
-            feed.borrow().members.is_empty(),
-            "the operator may empty it"
-        );
+        assert!(feed.borrow().members.is_empty(), "the operator may empty it");
     }
 }

@@ -27,10 +27,7 @@ pub enum DurationError {
 /// One sentence that names the text and the form it should have.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let shown = || text.chars().take(40).collect::<String>();
-    let parsed: SignedDuration = text
-        .trim()
-        .parse()
-        .map_err(|_| DurationError::Form(shown()))?;
+    let parsed: SignedDuration = text.trim().parse().map_err(|_| DurationError::Form(shown()))?;
     if parsed.is_negative() {
         return Err(DurationError::Negative(shown()));
     }
@@ -56,16 +53,9 @@ pub fn exact(duration: Duration) -> String {
         (u64::from(millis), "ms"),
         (u64::from(duration.subsec_micros() % 1000), "µs"),
     ];
-    let shown: Vec<String> = parts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, unit)| format!("{n}{unit}"))
-        .collect();
-    if shown.is_empty() {
-        format!("{}ns", duration.subsec_nanos())
-    } else {
-        shown.join(" ")
-    }
+    let shown: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if shown.is_empty() { format!("{}ns", duration.subsec_nanos()) } else { shown.join(" ") }
 }
 
 /// The largest unit only, as kubectl shows ages: `12s`, `5m`, `3h`, `12d`.
@@ -110,14 +100,8 @@ mod tests {
 
     #[test]
     fn shows_ages() {
-        let table = [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3599, "59m"),
-            (3600, "1h"),
-            (86_400, "1d"),
-        ];
+        let table =
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86_400, "1d")];
         for (seconds, shown) in table {
             assert_eq!(age(Duration::from_secs(seconds)), shown);
         }

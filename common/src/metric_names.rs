@@ -58,6 +58,10 @@ metrics! {
         "Client connections ended, by the reason.";
     ACCEPT_ERRORS = "mainstay_accept_errors_total", Counter, "",
         "Failed accepts: out of descriptors or memory. Each is followed by a pause.";
+    RACES_WON = "mainstay_races_won_total", Counter, "",
+        "Clients whose backend was found by racing one that did not connect within 300 ms.";
+    REPLAYS = "mainstay_replays_total", Counter, "",
+        "First flights of clients that were given to another backend, because one did not answer.";
     PIPES = "mainstay_pipes", Gauge, "",
         "Pipes that move bulk data now.";
     PIPES_LIMIT = "mainstay_pipes_limit", Gauge, "",
@@ -66,6 +70,8 @@ metrics! {
         "Times that data was copied because no pipe was to be had.";
     BACKEND_USABLE = "mainstay_backend_usable", Gauge, "backend",
         "1 while new connections may go to the backend.";
+    BACKEND_STATE = "mainstay_backend_state", Gauge, "backend,state",
+        "1 for the state that the backend is in, 0 for the others.";
     BACKEND_CONNECTIONS = "mainstay_backend_connections", Gauge, "backend",
         "Connections to the backend, being dialled or established.";
     BACKEND_CONNECTIONS_TOTAL = "mainstay_backend_connections_total", Counter, "backend",
@@ -98,36 +104,16 @@ mod tests {
     fn the_docs_name_exactly_these() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let rows: Vec<&str> = page
-            .lines()
-            .filter(|line| line.starts_with("| `mainstay_"))
-            .collect();
+        let rows: Vec<&str> =
+            page.lines().filter(|line| line.starts_with("| `mainstay_")).collect();
         let expected: Vec<String> = ALL.iter().map(row).collect();
-        assert_eq!(
-            rows,
-            expected,
-            "docs/metrics.md should hold:\n{}",
-            expected.join("\n")
-        );
+        assert_eq!(rows, expected, "docs/metrics.md should hold:\n{}", expected.join("\n"));
     }
 
     fn row(metric: &Metric) -> String {
-        let labels: Vec<String> = metric
-            .labels
-            .split(',')
-            .filter(|l| !l.is_empty())
-            .map(|l| format!("`{l}`"))
-            .collect();
-        let kind = if metric.kind == Kind::Counter {
-            "counter"
-        } else {
-            "gauge"
-        };
-        format!(
-            "| `{}` | {kind} | {} | {} |",
-            metric.name,
-            labels.join(", "),
-            metric.help
-        )
+        let labels: Vec<String> =
+            metric.labels.split(',').filter(|l| !l.is_empty()).map(|l| format!("`{l}`")).collect();
+        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
     }
 }

@@ -78,22 +78,79 @@ pub struct BackendStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum BackendState {
+    /// Known, never ready yet: nothing.
+    Pending,
     /// New connections.
     Up,
-    /// New connections only if no other backend takes them: it refused a moment ago.
+    /// New connections only if no other backend takes them: a dial failed a moment ago.
     Skipped,
+    /// No new connections; established ones go on.
+    Drain,
+    /// New connections only if no other backend is UP; established ones go on.
+    Suspect,
+    /// Nothing; established connections are reset.
+    Frozen,
+    /// Nothing; established connections are reset.
+    Dead,
     /// No new connections: it is no member any more; its sessions go on.
     Removed,
 }
 
 impl BackendState {
+    /// All states.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Up,
+        Self::Skipped,
+        Self::Drain,
+        Self::Suspect,
+        Self::Frozen,
+        Self::Dead,
+        Self::Removed,
+    ];
+
     /// As the table and the JSON name it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Pending => "PENDING",
             Self::Up => "UP",
             Self::Skipped => "SKIPPED",
+            Self::Drain => "DRAIN",
+            Self::Suspect => "SUSPECT",
+            Self::Frozen => "FROZEN",
+            Self::Dead => "DEAD",
             Self::Removed => "REMOVED",
         }
     }
+}
+
+/// Why a backend is in its state: the answer of `/v1/members/NAME`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The backend.
+    pub backend: BackendStatus,
+    /// Seconds since it is in its state.
+    pub since_seconds: u64,
+    /// What would end the state.
+    pub clears: String,
+    /// What the last probe saw, if there was one.
+    pub last_probe: Option<String>,
+    /// The last changes, oldest first.
+    pub history: Vec<Change>,
+}
+
+/// One change of state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Seconds ago.
+    pub seconds_ago: u64,
+    /// State before.
+    pub from: String,
+    /// State after.
+    pub to: String,
+    /// What was seen.
+    pub signal: String,
+    /// The rule that it met.
+    pub rule: String,
 }

@@ -25,10 +25,7 @@ impl Tasks {
     /// A group of its own that stops when this one does; it can be stopped and awaited alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            stop: self.stop.child_token(),
-        }
+        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
     }
 
     /// Starts a short-lived task on the current runtime. It runs to its end: it is not told to stop

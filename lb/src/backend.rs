@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use common::Member;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock::Millis;
 use crate::dial::DialFailure;
-use crate::pick::{Candidate, WEIGHT_FULL};
+use crate::pick::Candidate;
 use crate::refusal::Refusals;
 
 /// How much one new connection adds to the measure of late; it decays by an eighth each sweep.
@@ -40,27 +41,21 @@ struct Counts {
     refusals: Mutex<Refusals>,
     /// Whether `refusals` holds a failure; spares the lock on the usual path.
     distrusted: AtomicBool,
+    /// Wakes the prober when a connection saw something wrong.
+    suspicion: Notify,
 }
 
 impl Backend {
     /// A backend without history.
     #[must_use]
     pub fn new(member: Member, now: Millis) -> Self {
-        Self {
-            member,
-            since: now,
-            counts: Arc::default(),
-        }
+        Self { member, since: now, counts: Arc::default() }
     }
 
     /// The same backend under another name or source: it keeps its counts.
     #[must_use]
     pub fn renamed(&self, member: Member) -> Self {
-        Self {
-            member,
-            since: self.since,
-            counts: Arc::clone(&self.counts),
-        }
+        Self { member, since: self.since, counts: Arc::clone(&self.counts) }
     }
 
     /// Whether both are the same backend, perhaps under two names.
@@ -95,11 +90,7 @@ impl Backend {
 
     /// Failed attempts of each kind.
     pub fn failures(&self) -> impl Iterator<Item = (DialFailure, u64)> {
-        let counts = self
-            .counts
-            .failures
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
+        let counts = self.counts.failures.iter().map(|count| count.load(Ordering::Relaxed));
         DialFailure::ALL.iter().copied().zip(counts)
     }
 
@@ -113,16 +104,11 @@ impl Backend {
         }
     }
 
-    /// How it looks to the choice, as the backend at `index`.
+    /// How it looks to the choice, as the backend at `index` with this weight.
     #[must_use]
-    pub fn candidate(&self, index: usize) -> Candidate {
+    pub fn candidate(&self, index: usize, weight: u32) -> Candidate {
         let recent = self.counts.recent.load(Ordering::Relaxed);
-        Candidate {
-            index,
-            load: self.load(),
-            weight: WEIGHT_FULL,
-            recent,
-        }
+        Candidate { index, load: self.load(), weight, recent }
     }
 
     /// A connection was accepted by the backend.
@@ -134,10 +120,7 @@ impl Backend {
             *refusals = refusals.connected();
             self.counts.distrusted.store(false, Ordering::Relaxed);
             drop(refusals);
-            info!(
-                backend = self.member.name,
-                failures, "backend accepts connections again"
-            );
+            info!(backend = self.member.name, failures, "backend accepts connections again");
         }
     }
 
@@ -153,11 +136,17 @@ impl Backend {
             *refusals = refusals.failed(begun, now);
             self.counts.distrusted.store(true, Ordering::Relaxed);
             drop(refusals);
+            self.counts.suspicion.notify_one();
             if trusted {
                 let (backend, failure) = (&self.member.name, failure.label());
                 warn!(backend, addr = %self.member.addr, failure, "backend skipped: dial failed");
             }
         }
+    }
+
+    /// Resolves when a connection saw something wrong since the last call. Cancel-safe.
+    pub async fn suspected(&self) {
+        self.counts.suspicion.notified().await;
     }
 
     /// Asks to be the one connection that tries a backend which failed before. Always granted for a
@@ -179,10 +168,7 @@ impl Backend {
     #[must_use]
     pub fn reserve(self: &Arc<Self>, seen: u32) -> Option<ConnectionGuard> {
         let next = seen.checked_add(1)?;
-        self.counts
-            .load
-            .compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed)
-            .ok()?;
+        self.counts.load.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         Some(self.counted())
     }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::config::{Config, Timeouts};
-use common::{Membership, MembershipFeed};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
@@ -21,7 +20,7 @@ use crate::dial::DialLimits;
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
 use crate::relay::{Pipes, RelayTools};
-use crate::session::SilenceLimits;
+use crate::session::{Session, SilenceLimits};
 use crate::worker::Worker;
 
 /// How often the end of the last session is looked for while the program stops.
@@ -32,6 +31,8 @@ const EMPTY_CHECK: Duration = Duration::from_millis(20);
 pub struct Settings {
     /// Limits of the search for a backend.
     pub dial: DialLimits,
+    /// Longest wait for the first byte of a client.
+    pub first_byte: Duration,
     /// Limits of silence.
     pub silence: SilenceLimits,
 }
@@ -39,14 +40,9 @@ pub struct Settings {
 impl From<&Timeouts> for Settings {
     fn from(timeouts: &Timeouts) -> Self {
         Self {
-            dial: DialLimits {
-                connect: timeouts.connect,
-                total: timeouts.dial,
-            },
-            silence: SilenceLimits {
-                idle: timeouts.idle,
-                half_close: timeouts.half_close,
-            },
+            dial: DialLimits { connect: timeouts.connect, total: timeouts.dial },
+            first_byte: timeouts.first_byte,
+            silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
         }
     }
 }
@@ -72,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) open: AtomicUsize,
     pub(crate) accepted: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) races_won: AtomicU64,
+    pub(crate) replays: AtomicU64,
     pub(crate) closes: CloseCounts,
     limit: usize,
 }
@@ -99,11 +97,7 @@ pub struct Balancer {
 #[must_use]
 pub fn worker_count(configured: usize) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    if configured == 0 {
-        processors()
-    } else {
-        configured
-    }
+    if configured == 0 { processors() } else { configured }
 }
 
 impl Balancer {
@@ -115,10 +109,7 @@ impl Balancer {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
-        let tools = RelayTools {
-            clock: Clock::default(),
-            pipes: Pipes::new(budget.pipes),
-        };
+        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
@@ -128,54 +119,19 @@ impl Balancer {
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            races_won: AtomicU64::new(0),
+            replays: AtomicU64::new(0),
             closes: CloseCounts::default(),
             limit,
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
-        let workers = workers
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Worker)?;
-        let gate = Mutex::new(Gate {
-            ports,
-            opened: None,
-            shut: false,
-        });
-        Ok(Self {
-            shared,
-            workers,
-            gate,
-            listen,
-            listening: AtomicBool::new(false),
-        })
+        let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
+        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
+        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
     }
 
-    /// Applies each change of the membership until it is dropped. Cancel-safe.
-    pub async fn follow(&self, mut feed: MembershipFeed) {
-        while feed.changed().await.is_ok() {
-            let membership = Arc::clone(&feed.borrow_and_update());
-            self.apply(&membership);
-        }
-    }
-
-    /// Makes the members the backends and opens or closes the port accordingly.
-    pub fn apply(&self, membership: &Membership) {
-        self.shared.pool.apply(membership, self.now());
-        let members = membership.members.len();
-        info!(
-            generation = membership.generation,
-            members, "membership applied"
-        );
-        let moved = if members > 0 {
-            self.open()
-        } else {
-            self.close()
-        };
-        if let Err(error) = moved {
-            error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
-        }
-    }
-
-    fn open(&self) -> Result<(), BindError> {
+    /// Opens the port; nothing if it is open, or was closed for good.
+    pub(crate) fn open(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
         if gate.shut || gate.opened.is_some() {
             return Ok(());
@@ -191,14 +147,10 @@ impl Balancer {
         Ok(())
     }
 
-    /// Closes the port until the next member.
-    fn close(&self) -> Result<(), BindError> {
+    /// Closes the port; it may be opened again.
+    pub(crate) fn close(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
-        let prepared = if gate.shut {
-            Ok(())
-        } else {
-            gate.ports.prepare_reopening()
-        };
+        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
         if let Some(token) = gate.opened.take() {
             token.cancel();
             self.listening.store(false, Ordering::Release);
@@ -219,11 +171,9 @@ impl Balancer {
         self.shared.settings.store(Arc::new(settings));
     }
 
-    /// Resets every session.
-    pub fn cut_all(&self, reason: CloseReason) {
-        self.workers
-            .iter()
-            .for_each(|worker| worker.seat.sessions.cut(reason, |_| true));
+    /// Resets the sessions that fulfil `which`.
+    pub fn cut(&self, reason: CloseReason, which: impl Fn(&Session) -> bool) {
+        self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, &which));
     }
 
     /// Resolves when no client connection is left. Cancel-safe.
@@ -285,6 +235,18 @@ impl Balancer {
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
         self.shared.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Clients whose backend was found by racing a slower one.
+    #[must_use]
+    pub fn races_won(&self) -> u64 {
+        self.shared.races_won.load(Ordering::Relaxed)
+    }
+
+    /// First flights that were given to another backend.
+    #[must_use]
+    pub fn replays(&self) -> u64 {
+        self.shared.replays.load(Ordering::Relaxed)
     }
 
     /// Ended sessions by reason.

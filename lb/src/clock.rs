@@ -20,10 +20,7 @@ impl Millis {
     /// The moment `duration` later.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -36,10 +33,7 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            swept: AtomicU64::new(0),
-        }
+        Self { start: Instant::now(), swept: AtomicU64::new(0) }
     }
 }
 

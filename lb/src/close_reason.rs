@@ -41,6 +41,12 @@ close_reasons! {
     Idle = "idle",
     /// One side had ended, the other was silent for `timeouts.half_close`.
     HalfClosed = "half_closed",
+    /// The backend is not there any more, or was never ours.
+    BackendDead = "backend_dead",
+    /// The backend accepts connections and does nothing with them.
+    BackendFrozen = "backend_frozen",
+    /// The client said nothing after it connected.
+    ClientSilent = "client_silent",
     /// Every backend refused or failed.
     NoBackend = "no_backend",
     /// No backend accepted within `timeouts.dial`.
@@ -110,9 +116,6 @@ mod tests {
         counts.add(CloseReason::Stopping);
         counts.add(CloseReason::ClientEnded);
         let seen: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(
-            seen,
-            [(CloseReason::ClientEnded, 1), (CloseReason::Stopping, 2)]
-        );
+        assert_eq!(seen, [(CloseReason::ClientEnded, 1), (CloseReason::Stopping, 2)]);
     }
 }

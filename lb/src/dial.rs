@@ -1,22 +1,30 @@
 //! Finds a backend that accepts the connection: the one with the fewest connections first, then
-//! every other one, within one budget of time.
+//! every other one, within one budget of time. One that takes long to connect is raced by the next.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use crate::backend::ConnectionGuard;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Tried};
-use crate::socket_options;
 
-/// Why a backend could not be reached.
+/// Time without a connection after which the next backend is dialled too: the common failover is
+/// then not noticed, and a slow master is not yet taken for a failed one.
+pub const RACE_AFTER: Duration = Duration::from_millis(300);
+
+/// Most backends that are dialled at once for one client.
+const RACERS_MAX: usize = 3;
+
+/// Why a backend could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DialFailure {
     /// It answered that nobody listens, or reset the connection.
@@ -25,6 +33,12 @@ pub enum DialFailure {
     TimedOut,
     /// The network knows no way to it.
     Unreachable,
+    /// It had not connected when another one that was started later had.
+    Outraced,
+    /// It connected and did not answer the client's first bytes in time.
+    Silent,
+    /// It connected and closed before it answered anything.
+    ClosedEarly,
     /// We ran out of descriptors, memory or source ports.
     Local,
 }
@@ -35,6 +49,9 @@ impl DialFailure {
         Self::Refused,
         Self::TimedOut,
         Self::Unreachable,
+        Self::Outraced,
+        Self::Silent,
+        Self::ClosedEarly,
         Self::Local,
     ];
 
@@ -45,6 +62,9 @@ impl DialFailure {
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
             Self::Unreachable => "unreachable",
+            Self::Outraced => "outraced",
+            Self::Silent => "silent",
+            Self::ClosedEarly => "closed_early",
             Self::Local => "local",
         }
     }
@@ -73,65 +93,163 @@ pub struct DialLimits {
     pub total: Duration,
 }
 
-/// Connects to a backend of `set`.
-///
-/// # Errors
-/// Every backend failed ([`CloseReason::NoBackend`]), time is up ([`CloseReason::DialTimeout`]), or
-/// we are at a limit of our own ([`CloseReason::LocalLimit`]). The client is then to be reset.
-pub async fn dial(
-    set: &BackendSet,
-    clock: &Clock,
+/// One backend that is being dialled.
+struct Attempt {
+    guard: ConnectionGuard,
+    begun: Millis,
+    until: Instant,
+    connecting: Pin<Box<dyn Future<Output = Result<TcpStream, DialFailure>> + Send>>,
+}
+
+/// The search of one client connection for a backend. It may go on after a success: the next
+/// backend is then another one, within the same budget of time.
+pub struct Dialer<'a> {
+    set: &'a BackendSet,
+    clock: &'a Clock,
     limits: DialLimits,
-) -> Result<(TcpStream, ConnectionGuard), CloseReason> {
-    let deadline = Instant::now() + limits.total;
-    let mut tried = Tried::default();
-    let mut last = DialFailure::Refused;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+    deadline: Instant,
+    tried: Tried,
+    last: DialFailure,
+    attempts: Vec<Attempt>,
+    races_won: u32,
+}
+
+impl<'a> Dialer<'a> {
+    /// A search that begins now.
+    #[must_use]
+    pub fn new(set: &'a BackendSet, clock: &'a Clock, limits: DialLimits) -> Self {
+        let deadline = Instant::now() + limits.total;
+        let (tried, last) = (Tried::default(), DialFailure::Refused);
+        Self { set, clock, limits, deadline, tried, last, attempts: Vec::new(), races_won: 0 }
+    }
+
+    /// How often a later attempt was faster than an earlier one.
+    #[must_use]
+    pub fn races_won(&self) -> u32 {
+        self.races_won
+    }
+
+    /// Connects to a backend that was not tried yet. After [`RACE_AFTER`] without a connection the
+    /// next one starts too; the first that connects wins. Cancel-safe: a later call goes on.
+    ///
+    /// # Errors
+    /// Every backend failed ([`CloseReason::NoBackend`]), time is up ([`CloseReason::DialTimeout`]),
+    /// or we are at a limit of our own ([`CloseReason::LocalLimit`]).
+    pub async fn next(&mut self) -> Result<(TcpStream, ConnectionGuard), CloseReason> {
+        loop {
+            if self.attempts.is_empty() && !self.start_another() {
+                return Err(self.gave_up());
+            }
+            // One timer for all that time can bring about: this path is the cost of a connection.
+            let now = Instant::now();
+            let race = if self.may_race() { now + RACE_AFTER } else { self.deadline };
+            let alarm = self.attempts.iter().map(|attempt| attempt.until).fold(race, Instant::min);
+            tokio::select! {
+                biased;
+                (index, connected) = first_of(&mut self.attempts) => {
+                    if let Some(found) = self.settle(index, connected) {
+                        return Ok(found);
+                    }
+                }
+                () = sleep_until(alarm.min(self.deadline).into()) => self.ring()?,
+            }
+        }
+    }
+
+    /// Does what is due by now.
+    fn ring(&mut self) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        if now >= self.deadline {
             return Err(CloseReason::DialTimeout);
         }
-        let begun = clock.now();
-        let Some(guard) = set.pick(&mut tried, begun, limits.connect) else {
-            let at_limit = last == DialFailure::Local;
-            return Err(if at_limit {
-                CloseReason::LocalLimit
-            } else {
-                CloseReason::NoBackend
-            });
+        while let Some(late) = self.attempts.iter().position(|attempt| attempt.until <= now) {
+            self.settle(late, Err(DialFailure::TimedOut));
+        }
+        if self.may_race() {
+            self.start_another();
+        }
+        Ok(())
+    }
+
+    /// Starts to dial the next backend; whether there was one.
+    fn start_another(&mut self) -> bool {
+        let begun = self.clock.now();
+        let Some(guard) = self.set.pick(&mut self.tried, begun, self.limits.connect) else {
+            return false;
         };
-        let backend = guard.backend();
-        match connect(backend.member.addr, limits.connect.min(left)).await {
+        let until = Instant::now() + self.limits.connect;
+        let connecting = Box::pin(connect(guard.backend().member.addr));
+        self.attempts.push(Attempt { guard, begun, until, connecting });
+        true
+    }
+
+    fn may_race(&self) -> bool {
+        self.attempts.len() < RACERS_MAX && self.set.has_untried(self.tried)
+    }
+
+    /// Takes note of how an attempt ended; the connection if it is one.
+    fn settle(
+        &mut self,
+        index: usize,
+        connected: Result<TcpStream, DialFailure>,
+    ) -> Option<(TcpStream, ConnectionGuard)> {
+        let attempt = self.attempts.remove(index);
+        let backend = attempt.guard.backend();
+        match connected {
             Ok(stream) => {
                 backend.connected();
-                return Ok((stream, guard));
+                self.races_won += u32::from(index > 0);
+                self.leave_behind();
+                Some((stream, attempt.guard))
             }
             Err(failure) => {
-                backend.failed(failure, begun, clock.now());
-                debug!(
-                    backend.name = backend.member.name,
-                    failure = failure.label(),
-                    "dial failed"
-                );
-                last = failure;
+                backend.failed(failure, attempt.begun, self.clock.now());
+                debug!(backend = backend.member.name, failure = failure.label(), "dial failed");
+                self.last = failure;
+                None
             }
+        }
+    }
+
+    /// Ends the attempts that lost the race; those that had time enough are held against their
+    /// backends.
+    fn leave_behind(&mut self) {
+        let now = self.clock.now();
+        for attempt in self.attempts.drain(..) {
+            if now.since(attempt.begun) >= RACE_AFTER {
+                attempt.guard.backend().failed(DialFailure::Outraced, attempt.begun, now);
+            }
+        }
+    }
+
+    fn gave_up(&self) -> CloseReason {
+        match self.last {
+            DialFailure::Local => CloseReason::LocalLimit,
+            _ => CloseReason::NoBackend,
         }
     }
 }
 
-/// Connects to one address with the options of a backend socket.
-async fn connect(addr: SocketAddr, limit: Duration) -> Result<TcpStream, DialFailure> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    };
+/// The first attempt that ends, with its place.
+async fn first_of(attempts: &mut [Attempt]) -> (usize, Result<TcpStream, DialFailure>) {
+    poll_fn(|cx| {
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            if let Poll::Ready(ended) = attempt.connecting.as_mut().poll(cx) {
+                return Poll::Ready((index, ended));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Connects to one address. Only the option that the first bytes need is set: the others follow
+/// when the session has lasted a while.
+async fn connect(addr: SocketAddr) -> Result<TcpStream, DialFailure> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|_| DialFailure::Local)?;
-    socket_options::apply_to_backend(&SockRef::from(&socket)).map_err(|_| DialFailure::Local)?;
-    match timeout(limit, socket.connect(addr)).await {
-        Ok(connected) => connected.map_err(|error| DialFailure::of(&error)),
-        Err(_) => Err(DialFailure::TimedOut),
-    }
+    socket.set_nodelay(true).map_err(|_| DialFailure::Local)?;
+    socket.connect(addr).await.map_err(|error| DialFailure::of(&error))
 }
 
 #[cfg(test)]

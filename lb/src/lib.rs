@@ -19,8 +19,12 @@ pub mod backend;
 pub mod pick;
 pub mod pool;
 pub mod refusal;
+pub mod slow_start;
+
+pub mod health;
 
 pub mod dial;
+pub mod first_flight;
 pub mod relay;
 pub mod session;
 

@@ -62,10 +62,7 @@ impl Ports {
     /// The first address that cannot be bound.
     pub fn bind(listen: &[ListenAddr], workers: usize) -> Result<Self, BindError> {
         let group = |addr: &ListenAddr| bind_exclusively(addr.0, workers);
-        Ok(Self {
-            workers,
-            groups: listen.iter().map(group).collect::<Result<_, _>>()?,
-        })
+        Ok(Self { workers, groups: listen.iter().map(group).collect::<Result<_, _>>()? })
     }
 
     /// The addresses that are bound.
@@ -82,9 +79,7 @@ impl Ports {
         for group in &mut self.groups {
             for (socket, worker) in group.waiting.drain(..).zip(&mut listeners) {
                 let addr = group.addr;
-                socket
-                    .listen(BACKLOG)
-                    .map_err(|source| BindError { addr, source })?;
+                socket.listen(BACKLOG).map_err(|source| BindError { addr, source })?;
                 worker.push(socket.into());
             }
         }
@@ -119,17 +114,12 @@ fn bind_exclusively(addr: SocketAddr, workers: usize) -> Result<Group, BindError
         }
         Err(error) => return Err(failed(error)),
     };
-    Ok(Group {
-        addr,
-        waiting: bind_group(addr, workers)?,
-    })
+    Ok(Group { addr, waiting: bind_group(addr, workers)? })
 }
 
 fn bind_group(addr: SocketAddr, workers: usize) -> Result<Vec<Socket>, BindError> {
     let sockets = (0..workers).map(|_| bind_socket(addr, true));
-    sockets
-        .collect::<Result<_, _>>()
-        .map_err(|source| BindError { addr, source })
+    sockets.collect::<Result<_, _>>().map_err(|source| BindError { addr, source })
 }
 
 fn bind_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -167,10 +157,7 @@ impl AcceptPause {
 /// Whether the error is about one connection that is gone already, not about us.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted
-    )
+    matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted)
 }
 
 /// A client connection that counts against the limit until it is dropped.
@@ -183,10 +170,7 @@ pub(crate) struct ClientPermit {
 impl ClientPermit {
     fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared: Arc::clone(shared),
-            _permit: permit,
-        }
+        Self { shared: Arc::clone(shared), _permit: permit }
     }
 
     /// Counts why the session ended.

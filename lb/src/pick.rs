@@ -68,44 +68,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidate(index: usize, load: u32, weight: u32, recent: u32) -> Candidate {
-        Candidate {
-            index,
-            load,
-            weight,
-            recent,
-        }
+        Candidate { index, load, weight, recent }
     }
 
     fn chosen(candidates: &[Candidate]) -> usize {
-        least_connections(candidates.iter().copied(), 7)
-            .unwrap()
-            .index
+        least_connections(candidates.iter().copied(), 7).unwrap().index
     }
 
     #[test]
     fn the_rules_in_their_order() {
         let full = WEIGHT_FULL;
         let table = [
-            (
-                vec![candidate(0, 3, full, 0), candidate(1, 2, full, 9)],
-                1,
-                "fewest connections",
-            ),
-            (
-                vec![candidate(0, 2, full, 5), candidate(1, 2, full, 4)],
-                1,
-                "then fewest of late",
-            ),
-            (
-                vec![candidate(0, 0, 10, 0), candidate(1, 8, full, 0)],
-                1,
-                "a low weight counts up",
-            ),
-            (
-                vec![candidate(0, 0, 10, 0), candidate(1, 10, full, 0)],
-                0,
-                "up to its share",
-            ),
+            (vec![candidate(0, 3, full, 0), candidate(1, 2, full, 9)], 1, "fewest connections"),
+            (vec![candidate(0, 2, full, 5), candidate(1, 2, full, 4)], 1, "then fewest of late"),
+            (vec![candidate(0, 0, 10, 0), candidate(1, 8, full, 0)], 1, "a low weight counts up"),
+            (vec![candidate(0, 0, 10, 0), candidate(1, 10, full, 0)], 0, "up to its share"),
         ];
         for (candidates, expected, rule) in table {
             assert_eq!(chosen(&candidates), expected, "{rule}");
@@ -121,10 +98,7 @@ mod tests {
             let equals = (0..3).map(|index| candidate(index, 4, WEIGHT_FULL, 1));
             counts[least_connections(equals, random.u32(..)).unwrap().index] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (9_000..11_000).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (9_000..11_000).contains(count)), "{counts:?}");
     }
 
     proptest! {

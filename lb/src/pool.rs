@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 
 use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::Millis;
-use crate::pick::least_connections;
+use crate::health::Rank;
+use crate::pick::{Candidate, WEIGHT_FULL, least_connections};
+use crate::slow_start;
 
 /// After this many lost races for the same count a connection takes the backend it chose: the count
 /// is then off by the few connections that were placed in the same microsecond.
@@ -26,7 +28,18 @@ pub struct BackendSet {
     /// The membership it was made from.
     pub generation: u64,
     /// At most [`common::member::MEMBERS_MAX`].
-    pub backends: Vec<Arc<Backend>>,
+    pub entries: Vec<Entry>,
+}
+
+/// One backend of a snapshot and what it may get.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Who and how much.
+    pub backend: Arc<Backend>,
+    /// When new connections may go to it.
+    pub rank: Rank,
+    /// Since when it is in its slow start.
+    pub slow_start: Option<Millis>,
 }
 
 /// The backends of a snapshot that a connection has tried, one bit each.
@@ -49,15 +62,13 @@ impl BackendSet {
     /// The backend for a new connection, counted on it and noted in `tried`. Backends that failed a
     /// moment ago come last, the one whose time is over soonest first. `None` when all are tried.
     pub fn pick(&self, tried: &mut Tried, now: Millis, trial: Duration) -> Option<ConnectionGuard> {
-        self.pick_trusted(tried, now, trial)
-            .or_else(|| self.pick_last_resort(tried))
+        self.pick_trusted(tried, now, trial).or_else(|| self.pick_last_resort(tried))
     }
 
-    fn untried(&self, tried: Tried) -> impl Iterator<Item = (usize, &Arc<Backend>)> {
-        self.backends
-            .iter()
-            .enumerate()
-            .filter(move |(index, _)| !tried.contains(*index))
+    fn untried(&self, tried: Tried) -> impl Iterator<Item = (usize, &Entry)> {
+        let allowed = |entry: &Entry| entry.rank != Rank::Never;
+        let all = self.entries.iter().enumerate();
+        all.filter(move |(index, entry)| !tried.contains(*index) && allowed(entry))
     }
 
     fn pick_trusted(
@@ -66,15 +77,45 @@ impl BackendSet {
         now: Millis,
         trial: Duration,
     ) -> Option<ConnectionGuard> {
-        let mut passed_over = *tried;
+        let ranks = [Rank::Usual, Rank::LastChoice, Rank::FailOpen];
+        ranks.into_iter().find_map(|rank| {
+            let held_back = self.held_back(rank, now);
+            self.pick_of(rank, held_back, tried, now, trial)
+                .or_else(|| self.pick_of(rank, Tried::default(), tried, now, trial))
+        })
+    }
+
+    /// The backends in their slow start that sit this connection out.
+    fn held_back(&self, rank: Rank, now: Millis) -> Tried {
+        let mut held_back = Tried::default();
+        let peers = self.entries.iter().filter(|entry| entry.rank == rank).count();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if let Some(since) = entry.slow_start
+                && !slow_start::takes_part(now.since(since), peers, fastrand::f64())
+            {
+                held_back.add(index);
+            }
+        }
+        held_back
+    }
+
+    fn pick_of(
+        &self,
+        rank: Rank,
+        held_back: Tried,
+        tried: &mut Tried,
+        now: Millis,
+        trial: Duration,
+    ) -> Option<ConnectionGuard> {
+        let mut passed_over = Tried(tried.0 | held_back.0);
         let mut races = 0;
         loop {
             let usable = self
                 .untried(passed_over)
-                .filter(|(_, backend)| !backend.refusals().skipped(now));
-            let candidates = usable.map(|(index, backend)| backend.candidate(index));
+                .filter(|(_, entry)| entry.rank == rank && !entry.backend.refusals().skipped(now));
+            let candidates = usable.map(|(index, entry)| entry.candidate(index, now));
             let chosen = least_connections(candidates, fastrand::u32(..))?;
-            let backend = self.backends.get(chosen.index)?;
+            let backend = &self.entries.get(chosen.index)?.backend;
             let guard = match backend.reserve(chosen.load) {
                 Some(guard) => guard,
                 None if races < RESERVE_TRIES => {
@@ -92,20 +133,37 @@ impl BackendSet {
     }
 
     fn pick_last_resort(&self, tried: &mut Tried) -> Option<ConnectionGuard> {
-        let soonest = self
-            .untried(*tried)
-            .min_by_key(|(_, b)| b.refusals().skip_until());
-        let (index, backend) = soonest?;
+        let soonest =
+            self.untried(*tried).min_by_key(|(_, entry)| entry.backend.refusals().skip_until());
+        let (index, entry) = soonest?;
         tried.add(index);
-        Some(backend.reserve_anyway())
+        Some(entry.backend.reserve_anyway())
     }
 
-    /// Whether some backend has not failed a moment ago.
+    /// Whether some backend that may get connections is not tried yet.
+    #[must_use]
+    pub fn has_untried(&self, tried: Tried) -> bool {
+        self.untried(tried).next().is_some()
+    }
+
+    /// Whether some backend may get connections and has not failed a moment ago.
     #[must_use]
     pub fn has_usable(&self, now: Millis) -> bool {
-        self.backends
-            .iter()
-            .any(|backend| !backend.refusals().skipped(now))
+        self.untried(Tried::default()).any(|(_, entry)| !entry.backend.refusals().skipped(now))
+    }
+
+    /// Whether some backend may get connections at all.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.untried(Tried::default()).next().is_some()
+    }
+}
+
+impl Entry {
+    fn candidate(&self, index: usize, now: Millis) -> Candidate {
+        let weight =
+            self.slow_start.map_or(WEIGHT_FULL, |since| slow_start::weight(now.since(since)));
+        self.backend.candidate(index, weight)
     }
 }
 
@@ -132,17 +190,15 @@ impl Pool {
         retired.clone()
     }
 
-    /// Makes the members the backends. A member that stays keeps its counts, also under another
-    /// name or source; one that returns while sessions still use it gets its old counts back. Only
-    /// one task may call this.
-    pub fn apply(&self, membership: &Membership, now: Millis) {
+    /// The backends of these members. A member that stays keeps its counts, also under another name
+    /// or source; one that returns while sessions still use it gets its old counts back. Those that
+    /// are no members any more are remembered while they are used.
+    #[must_use]
+    pub fn backends_of(&self, membership: &Membership, now: Millis) -> Vec<Arc<Backend>> {
         let old = self.current.load_full();
         let mut known: HashMap<SocketAddr, Arc<Backend>> = HashMap::new();
-        for backend in self
-            .retired()
-            .into_iter()
-            .chain(old.backends.iter().cloned())
-        {
+        let current = old.entries.iter().map(|entry| Arc::clone(&entry.backend));
+        for backend in self.retired().into_iter().chain(current) {
             known.insert(backend.member.addr, backend);
         }
         let backend_of = |member: &Member| match known.get(&member.addr) {
@@ -152,17 +208,14 @@ impl Pool {
         };
         let backends: Vec<_> = membership.members.iter().map(backend_of).collect();
         let kept = |backend: &Arc<Backend>| backends.iter().any(|new| new.is(backend));
-        let gone: Vec<_> = known
-            .values()
-            .filter(|backend| !kept(backend))
-            .cloned()
-            .collect();
+        let gone: Vec<_> = known.values().filter(|backend| !kept(backend)).cloned().collect();
         *self.retired.lock() = gone;
-        let generation = membership.generation;
-        self.current.store(Arc::new(BackendSet {
-            generation,
-            backends,
-        }));
+        backends
+    }
+
+    /// Makes this the snapshot of every connection from now on. Only one task may call this.
+    pub fn publish(&self, set: BackendSet) {
+        self.current.store(Arc::new(set));
     }
 }
 
@@ -180,27 +233,68 @@ mod tests {
             addr: format!("10.0.0.{name}:6443").parse().unwrap(),
             source: Source::Static,
         };
-        Membership {
-            generation,
-            members: names.iter().map(member).collect(),
-        }
+        Membership { generation, members: names.iter().map(member).collect() }
+    }
+
+    fn apply(pool: &Pool, membership: &Membership) {
+        let backends = pool.backends_of(membership, Millis(0)).into_iter();
+        let entry = |backend| Entry { backend, rank: Rank::Usual, slow_start: None };
+        let generation = membership.generation;
+        pool.publish(BackendSet { generation, entries: backends.map(entry).collect() });
     }
 
     fn pool(names: &[&str]) -> Pool {
         let pool = Pool::default();
-        pool.apply(&membership(1, names), Millis(0));
+        apply(&pool, &membership(1, names));
         pool
+    }
+
+    /// The first backend of three under these ranks that connections go to, and the order after it.
+    fn order(ranks: [Rank; 3]) -> Vec<String> {
+        let pool = pool(&["1", "2", "3"]);
+        let ranked = pool.snapshot().entries.clone().into_iter().zip(ranks);
+        let entries = ranked.map(|(entry, rank)| Entry { rank, ..entry }).collect();
+        pool.publish(BackendSet { generation: 2, entries });
+        let (set, mut tried) = (pool.snapshot(), Tried::default());
+        std::iter::from_fn(|| set.pick(&mut tried, Millis(1), TRIAL))
+            .map(|guard| guard.backend().member.name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn ranks_go_before_counts() {
+        use Rank::{FailOpen, LastChoice, Never, Usual};
+        assert_eq!(order([FailOpen, LastChoice, Usual]), ["3", "2", "1"]);
+        assert_eq!(order([Never, FailOpen, Never]), ["2"]);
+        assert!(order([Never, Never, Never]).is_empty());
+    }
+
+    #[test]
+    fn a_slow_start_takes_its_share_and_no_more() {
+        let pool = pool(&["1", "2", "3"]);
+        let mut entries = pool.snapshot().entries.clone();
+        let _held: Vec<_> = (0..2000).map(|n| entries[n % 2].backend.reserve_anyway()).collect();
+        entries[2].slow_start = Some(Millis(0));
+        pool.publish(BackendSet { generation: 2, entries });
+        let share = |now| {
+            let set = pool.snapshot();
+            let all: Vec<_> = (0..300)
+                .map(|_| set.pick(&mut Tried::default(), Millis(now), TRIAL).unwrap())
+                .collect();
+            all.iter().filter(|guard| guard.backend().member.name == "3").count()
+        };
+        assert!((1..60).contains(&share(0)), "a tenth at first");
+        assert!((60..200).contains(&share(30_000)), "never twice its share, which is 100");
     }
 
     #[test]
     fn three_hundred_held_connections_differ_by_one_at_most() {
         let set = pool(&["1", "2", "3"]).snapshot();
-        let held: Vec<_> = (0..300)
-            .map(|_| set.pick(&mut Tried::default(), Millis(0), TRIAL).unwrap())
-            .collect();
-        assert!(set.backends.iter().all(|backend| backend.load() == 100));
+        let held: Vec<_> =
+            (0..300).map(|_| set.pick(&mut Tried::default(), Millis(0), TRIAL).unwrap()).collect();
+        assert!(set.entries.iter().all(|entry| entry.backend.load() == 100));
         drop(held);
-        assert!(set.backends.iter().all(|backend| backend.load() == 0));
+        assert!(set.entries.iter().all(|entry| entry.backend.load() == 0));
     }
 
     #[test]
@@ -217,12 +311,9 @@ mod tests {
                 });
             }
         });
-        let loads: Vec<u32> = set.backends.iter().map(|backend| backend.load()).collect();
+        let loads: Vec<u32> = set.entries.iter().map(|entry| entry.backend.load()).collect();
         assert_eq!(loads.iter().sum::<u32>(), 1200);
-        assert!(
-            loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1,
-            "{loads:?}"
-        );
+        assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1, "{loads:?}");
     }
 
     #[test]
@@ -240,14 +331,14 @@ mod tests {
     #[test]
     fn a_backend_that_failed_comes_last_but_comes() {
         let set = pool(&["1", "2"]).snapshot();
-        set.backends[0].failed(DialFailure::Refused, Millis(0), Millis(0));
+        set.entries[0].backend.failed(DialFailure::Refused, Millis(0), Millis(0));
         let mut tried = Tried::default();
         let order: Vec<_> = std::iter::from_fn(|| set.pick(&mut tried, Millis(1), TRIAL))
             .map(|guard| guard.backend().member.name.clone())
             .collect();
         assert_eq!(order, ["2", "1"]);
         assert!(set.has_usable(Millis(1)));
-        set.backends[1].failed(DialFailure::TimedOut, Millis(0), Millis(0));
+        set.entries[1].backend.failed(DialFailure::TimedOut, Millis(0), Millis(0));
         assert!(!set.has_usable(Millis(1)));
         assert!(set.has_usable(Millis(500)));
     }
@@ -255,43 +346,36 @@ mod tests {
     #[test]
     fn one_connection_tries_a_backend_whose_time_is_over() {
         let set = pool(&["1", "2"]).snapshot();
-        set.backends[0].failed(DialFailure::TimedOut, Millis(0), Millis(0));
-        let _busy: Vec<_> = (0..5).map(|_| set.backends[1].reserve_anyway()).collect();
+        set.entries[0].backend.failed(DialFailure::TimedOut, Millis(0), Millis(0));
+        let _busy: Vec<_> = (0..5).map(|_| set.entries[1].backend.reserve_anyway()).collect();
         let name = |now| {
             let guard = set.pick(&mut Tried::default(), Millis(now), TRIAL).unwrap();
             guard.backend().member.name.clone()
         };
         assert_eq!(name(600), "1", "the trial");
         assert_eq!(name(601), "2", "the others wait for its outcome");
-        set.backends[0].connected();
+        set.entries[0].backend.connected();
         assert_eq!(name(602), "1", "trusted again");
     }
 
     #[test]
     fn a_failure_of_our_own_is_not_held_against_the_backend() {
         let set = pool(&["1"]).snapshot();
-        set.backends[0].failed(DialFailure::Local, Millis(0), Millis(0));
+        set.entries[0].backend.failed(DialFailure::Local, Millis(0), Millis(0));
         assert!(set.has_usable(Millis(0)));
     }
 
     #[test]
     fn a_removed_backend_lives_while_it_is_used() {
         let pool = pool(&["1", "2"]);
-        let held = pool
-            .snapshot()
-            .pick(&mut Tried::default(), Millis(0), TRIAL)
-            .unwrap();
+        let held = pool.snapshot().pick(&mut Tried::default(), Millis(0), TRIAL).unwrap();
         let name = held.backend().member.name.clone();
-        pool.apply(&membership(2, &[]), Millis(1));
+        apply(&pool, &membership(2, &[]));
         assert_eq!(pool.retired().len(), 1);
-        pool.apply(&membership(3, &["1", "2"]), Millis(2));
+        apply(&pool, &membership(3, &["1", "2"]));
         let back = pool.snapshot();
-        let same = back
-            .backends
-            .iter()
-            .find(|backend| backend.member.name == name)
-            .unwrap();
-        assert_eq!(same.load(), 1, "its counts came back");
+        let same = back.entries.iter().find(|entry| entry.backend.member.name == name).unwrap();
+        assert_eq!(same.backend.load(), 1, "its counts came back");
         assert!(pool.retired().is_empty());
         drop(held);
     }
@@ -299,9 +383,9 @@ mod tests {
     #[test]
     fn an_unchanged_member_keeps_its_counts() {
         let pool = pool(&["1"]);
-        let _held = pool.snapshot().backends[0].reserve_anyway();
-        pool.apply(&membership(2, &["1", "2"]), Millis(1));
+        let _held = pool.snapshot().entries[0].backend.reserve_anyway();
+        apply(&pool, &membership(2, &["1", "2"]));
         assert_eq!(pool.snapshot().generation, 2);
-        assert_eq!(pool.snapshot().backends[0].load(), 1);
+        assert_eq!(pool.snapshot().entries[0].backend.load(), 1);
     }
 }

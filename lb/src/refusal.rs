@@ -60,11 +60,7 @@ impl Refusals {
             return self;
         }
         let in_a_row = self.in_a_row.saturating_add(1);
-        Self {
-            in_a_row,
-            last: now,
-            skip_until: now.after(skip_time(in_a_row)),
-        }
+        Self { in_a_row, last: now, skip_until: now.after(skip_time(in_a_row)) }
     }
 
     /// A connection was accepted.
@@ -77,10 +73,7 @@ impl Refusals {
     /// `trial`.
     #[must_use]
     pub fn trying(self, now: Millis, trial: Duration) -> Self {
-        Self {
-            skip_until: now.after(trial),
-            ..self
-        }
+        Self { skip_until: now.after(trial), ..self }
     }
 }
 
@@ -97,15 +90,8 @@ mod tests {
 
     #[test]
     fn grows_from_half_a_second_to_ten() {
-        let table = [
-            (1, 500),
-            (2, 1000),
-            (3, 2000),
-            (4, 4000),
-            (5, 8000),
-            (6, 10_000),
-            (60, 10_000),
-        ];
+        let table =
+            [(1, 500), (2, 1000), (3, 2000), (4, 4000), (5, 8000), (6, 10_000), (60, 10_000)];
         for (in_a_row, millis) in table {
             assert_eq!(skip_time(in_a_row), Duration::from_millis(millis));
         }
@@ -114,9 +100,7 @@ mod tests {
     #[test]
     fn a_burst_counts_once() {
         let one = Refusals::default().failed(Millis(0), Millis(5));
-        let same = one
-            .failed(Millis(1), Millis(6))
-            .failed(Millis(4), Millis(7));
+        let same = one.failed(Millis(1), Millis(6)).failed(Millis(4), Millis(7));
         assert_eq!(one, same);
         assert_eq!(one.failed(Millis(600), Millis(601)).in_a_row(), 2);
     }

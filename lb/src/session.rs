@@ -20,6 +20,14 @@ use crate::close_reason::CloseReason;
 /// How many sessions a sweep looks at before it lets go of the list.
 const SWEEP_SLICE: usize = 1024;
 
+/// Age after which a session gets the socket options that only long ones need.
+const YOUNG_FOR: Duration = Duration::from_secs(1);
+
+/// Steps of [`Session::age`]: young, told that it is not any more, and done with it.
+const YOUNG: u8 = 0;
+const GROWN: u8 = 1;
+const SETTLED: u8 = 2;
+
 /// One client connection with its backend.
 #[derive(Debug)]
 pub struct Session {
@@ -30,6 +38,7 @@ pub struct Session {
     guard: ConnectionGuard,
     active: AtomicU64,
     half_closed: AtomicBool,
+    age: AtomicU8,
     cut: AtomicU8,
     waker: AtomicWaker,
     /// Bytes that the sweep has not added to the backend yet.
@@ -56,6 +65,7 @@ impl Session {
             guard,
             active: AtomicU64::new(now.0),
             half_closed: AtomicBool::new(false),
+            age: AtomicU8::new(YOUNG),
             cut: AtomicU8::new(0),
             waker: AtomicWaker::new(),
             received: AtomicU64::new(0),
@@ -88,8 +98,7 @@ impl Session {
     /// Asks the session to end. The first reason stays.
     pub fn cut(&self, reason: CloseReason) {
         let first =
-            self.cut
-                .compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
+            self.cut.compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
         if first.is_ok() {
             self.waker.wake();
         }
@@ -100,6 +109,23 @@ impl Session {
     pub fn poll_cut(&self, waker: &Waker) -> Option<CloseReason> {
         self.waker.register(waker);
         CloseReason::from_number(self.cut.load(Ordering::Acquire))
+    }
+
+    /// Whether it has just outlived the many short ones; true once.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        let relaxed = Ordering::Relaxed;
+        self.age.load(relaxed) == GROWN
+            && self.age.compare_exchange(GROWN, SETTLED, relaxed, relaxed).is_ok()
+    }
+
+    /// Wakes the session's task once when it is not young any more.
+    fn grow(&self, now: Millis) {
+        let young = self.age.load(Ordering::Relaxed) == YOUNG;
+        if young && now.since(self.opened) >= YOUNG_FOR {
+            self.age.store(GROWN, Ordering::Relaxed);
+            self.waker.wake();
+        }
     }
 
     /// Why its silence is too long, if it is.
@@ -141,11 +167,7 @@ impl Sessions {
     pub fn add(self: &Arc<Self>, session: Session) -> SessionEntry {
         let session = Arc::new(session);
         let key = self.list.lock().insert(Arc::clone(&session));
-        SessionEntry {
-            session,
-            key,
-            sessions: Arc::clone(self),
-        }
+        SessionEntry { session, key, sessions: Arc::clone(self) }
     }
 
     /// How many there are.
@@ -173,6 +195,7 @@ impl Sessions {
     pub fn sweep(&self, now: Millis, limits: &SilenceLimits) {
         self.each(|session| {
             session.settle();
+            session.grow(now);
             if let Some(reason) = session.too_silent(now, limits) {
                 session.cut(reason);
             }
@@ -231,18 +254,12 @@ mod tests {
     use super::*;
     use common::{Member, Source};
 
-    const LIMITS: SilenceLimits = SilenceLimits {
-        idle: Duration::from_secs(10),
-        half_close: Duration::from_secs(1),
-    };
+    const LIMITS: SilenceLimits =
+        SilenceLimits { idle: Duration::from_secs(10), half_close: Duration::from_secs(1) };
 
     fn backend() -> Arc<Backend> {
         let addr = "10.0.0.1:6443".parse().unwrap();
-        let member = Member {
-            name: "a".into(),
-            addr,
-            source: Source::Static,
-        };
+        let member = Member { name: "a".into(), addr, source: Source::Static };
         Arc::new(Backend::new(member, Millis(0)))
     }
 

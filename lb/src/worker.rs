@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::balancer::Shared;
-use crate::dial::dial;
+use crate::balancer::{Settings, Shared};
+use crate::dial::Dialer;
+use crate::first_flight::Hold;
 use crate::listener::{ClientPermit, accept_loop};
 use crate::relay::Relay;
 use crate::session::{Session, Sessions};
@@ -42,12 +44,8 @@ impl Seat {
         permit: ClientPermit,
     ) {
         // Boxed, so that a session which moves bytes does not keep the room that dialling needed.
-        let establishing = Box::pin(establish(
-            Arc::clone(shared),
-            Arc::clone(&self.sessions),
-            client,
-            addr,
-        ));
+        let establishing =
+            Box::pin(establish(Arc::clone(shared), Arc::clone(&self.sessions), client, addr));
         self.tasks.spawn(run_session(establishing, permit));
     }
 }
@@ -67,21 +65,20 @@ async fn run_session(
 async fn establish(
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
-    client: TcpStream,
+    mut client: TcpStream,
     addr: SocketAddr,
 ) -> Option<Relay> {
-    let limits = shared.settings.load().dial;
+    let Settings { dial, first_byte, .. } = **shared.settings.load();
     let set = shared.pool.snapshot();
-    match dial(&set, &shared.tools.clock, limits).await {
-        Ok((backend, guard)) => {
-            let session = Session::new(addr, guard, shared.tools.clock.now());
-            let entry = sessions.add(session);
-            Some(Relay::new(
-                client,
-                backend,
-                entry,
-                Arc::clone(&shared.tools),
-            ))
+    let clock = &shared.tools.clock;
+    let dialer = Dialer::new(&set, clock, dial);
+    match Hold::new(&mut client, dialer, clock, first_byte).find().await {
+        Ok(found) => {
+            shared.races_won.fetch_add(u64::from(found.races_won), Ordering::Relaxed);
+            shared.replays.fetch_add(u64::from(found.replays), Ordering::Relaxed);
+            let entry = sessions.add(Session::new(addr, found.guard, clock.now()));
+            entry.moved(clock, 0, found.sent);
+            Some(Relay::new(client, found.stream, entry, Arc::clone(&shared.tools)))
         }
         Err(reason) => {
             reset_on_close(&SockRef::from(&client));
@@ -110,18 +107,10 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(until.cancelled()))?;
-        let seat = Seat {
-            sessions: Arc::default(),
-            tasks: Tasks::new(),
-        };
+        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new() };
         let sweeping = sweep_loop(Arc::clone(shared), Arc::clone(&seat.sessions), number == 0);
         seat.tasks.spawn_on(&handle, sweeping);
-        Ok(Self {
-            runtime: handle,
-            seat,
-            stop,
-            thread,
-        })
+        Ok(Self { runtime: handle, seat, stop, thread })
     }
 
     /// Accepts on `listeners` until `gate` is cancelled.
@@ -136,8 +125,7 @@ impl Worker {
             self.seat.tasks.spawn_on(&self.runtime, async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        gate.run_until_cancelled(accept_loop(shared, seat, listener))
-                            .await;
+                        gate.run_until_cancelled(accept_loop(shared, seat, listener)).await;
                     }
                     Err(error) => error!(%error, "cannot watch a listening socket"),
                 }
@@ -163,12 +151,8 @@ async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
         let now = shared.tools.clock.sweep();
         sessions.sweep(now, &shared.settings.load().silence);
         if fades {
-            shared
-                .pool
-                .snapshot()
-                .backends
-                .iter()
-                .for_each(|backend| backend.fade());
+            let set = shared.pool.snapshot();
+            set.entries.iter().for_each(|entry| entry.backend.fade());
         }
     }
 }

@@ -6,11 +6,13 @@ use common::config::AdminAddr;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::AdminToken;
 use crate::exit::{Exit, Stop};
 
 /// Longest wait for the whole answer.
@@ -19,11 +21,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer: a status of 64 backends is below 64 KiB.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// Most of an error's body that is shown.
+const SAID_MAX: usize = 300;
+
 /// The body of the answer to `GET path`.
 pub(crate) fn get(admin: &AdminAddr, path: &str) -> anyhow::Result<Vec<u8>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    ask(admin, Method::GET, path, None)
+}
+
+/// The body of the answer to `POST path`, which changes something and so needs the token over TCP.
+pub(crate) fn post(
+    admin: &AdminAddr,
+    path: &str,
+    token: Option<&AdminToken>,
+) -> anyhow::Result<Vec<u8>> {
+    ask(admin, Method::POST, path, token)
+}
+
+fn ask(
+    admin: &AdminAddr,
+    method: Method,
+    path: &str,
+    token: Option<&AdminToken>,
+) -> anyhow::Result<Vec<u8>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let unavailable = |reason: String| {
         let hint = "is `mainstay serve` running, and is --admin its address?";
         Stop::new(
@@ -31,41 +52,68 @@ pub(crate) fn get(admin: &AdminAddr, path: &str) -> anyhow::Result<Vec<u8>> {
             format!("no answer from the balancer at {admin}: {reason}; {hint}"),
         )
     };
-    let answer = runtime
-        .block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, request(admin, path)).await });
+    let answer = runtime.block_on(async {
+        let asking = async { send(admin, request(method, path, token)?).await };
+        tokio::time::timeout(ANSWER_TIMEOUT, asking).await
+    });
     match answer {
         Ok(Ok((StatusCode::OK, body))) => Ok(body),
-        Ok(Ok((status, _))) => Err(Stop::new(
-            Exit::Failed,
-            format!("{admin} answered {status} to GET {path}"),
-        )
-        .into()),
+        Ok(Ok((status, body))) => Err(refusal(admin, status, &body).into()),
         Ok(Err(error)) => Err(unavailable(format!("{error:#}")).into()),
         Err(_) => Err(unavailable("it did not answer within 5s".to_owned()).into()),
     }
 }
 
-async fn request(admin: &AdminAddr, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+/// The sentence for an answer that is no success.
+fn refusal(admin: &AdminAddr, status: StatusCode, body: &[u8]) -> Stop {
+    let said = String::from_utf8_lossy(body.get(..body.len().min(SAID_MAX)).unwrap_or_default());
+    let (exit, hint) = match status {
+        StatusCode::UNAUTHORIZED => (
+            Exit::Refused,
+            "; run as the user of the service, or give its --state-dir or unix socket",
+        ),
+        StatusCode::NOT_FOUND => (Exit::Failed, "; `mainstay status` lists the names"),
+        _ => (Exit::Failed, ""),
+    };
+    Stop::new(exit, format!("{admin} answered {status}: {}{hint}", said.trim()))
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    token: Option<&AdminToken>,
+) -> anyhow::Result<Request<Empty<Bytes>>> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "mainstay");
+    if let Some(token) = token {
+        let mut bearer = HeaderValue::from_str(&token.bearer())?;
+        bearer.set_sensitive(true);
+        request = request.header(AUTHORIZATION, bearer);
+    }
+    Ok(request.body(Empty::new())?)
+}
+
+async fn send(
+    admin: &AdminAddr,
+    request: Request<Empty<Bytes>>,
+) -> anyhow::Result<(StatusCode, Vec<u8>)> {
     match admin {
-        AdminAddr::Tcp(addr) => exchange(TcpStream::connect(addr).await?, path).await,
-        AdminAddr::Unix(file) => exchange(UnixStream::connect(file).await?, path).await,
+        AdminAddr::Tcp(addr) => exchange(TcpStream::connect(addr).await?, request).await,
+        AdminAddr::Unix(file) => exchange(UnixStream::connect(file).await?, request).await,
     }
 }
 
-async fn exchange<S>(stream: S, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)>
+async fn exchange<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+) -> anyhow::Result<(StatusCode, Vec<u8>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
-        .header("host", "mainstay")
-        .body(Empty::<Bytes>::new())?;
     let exchange = async {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await;
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{error}"))?;
         anyhow::Ok((status, body.to_bytes().to_vec()))
     };

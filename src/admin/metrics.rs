@@ -14,6 +14,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::Report;
+use super::report::state_of;
 use crate::telemetry::{COMMIT, VERSION};
 
 /// All metrics in Prometheus' text format.
@@ -39,10 +40,7 @@ fn describe() {
 }
 
 fn program(report: &Report) {
-    let started = report
-        .started_at
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let started = report.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge!(names::BUILD_INFO, "version" => VERSION, "commit" => COMMIT).set(1);
     gauge!(names::START_TIME).set(started.as_secs_f64());
     gauge!(names::READY).set(flag(report.ready().is_ok()));
@@ -62,6 +60,8 @@ fn connections(report: &Report) {
     for (reason, ended) in balancer.closes().iter() {
         counter!(names::CONNECTIONS_CLOSED, "reason" => reason.label()).absolute(ended);
     }
+    counter!(names::RACES_WON).absolute(balancer.races_won());
+    counter!(names::REPLAYS).absolute(balancer.replays());
     counter!(names::ACCEPT_ERRORS).absolute(balancer.accept_errors());
     gauge!(names::PIPES).set(count(balancer.pipes().in_use()));
     gauge!(names::PIPES_LIMIT).set(count(balancer.pipes().limit()));
@@ -72,16 +72,8 @@ fn backends(report: &Report) {
     let set = report.balancer().pool().snapshot();
     gauge!(names::MEMBERSHIP_GENERATION).set(set.generation as f64);
     let now = report.balancer().now();
-    for backend in &set.backends {
-        let usable = !backend.refusals().skipped(now);
-        one_backend(
-            backend,
-            if usable {
-                BackendState::Up
-            } else {
-                BackendState::Skipped
-            },
-        );
+    for member in report.health().iter() {
+        one_backend(&member.backend, state_of(member, now));
     }
     for backend in report.balancer().pool().retired() {
         one_backend(&backend, BackendState::Removed);
@@ -91,6 +83,10 @@ fn backends(report: &Report) {
 fn one_backend(backend: &Arc<Backend>, state: BackendState) {
     let name = || backend.member.name.clone();
     gauge!(names::BACKEND_USABLE, "backend" => name()).set(flag(state == BackendState::Up));
+    for known in BackendState::ALL {
+        let labels = [("backend", name()), ("state", known.name().to_lowercase())];
+        gauge!(names::BACKEND_STATE, &labels).set(flag(known == state));
+    }
     gauge!(names::BACKEND_CONNECTIONS, "backend" => name()).set(f64::from(backend.load()));
     counter!(names::BACKEND_CONNECTIONS_TOTAL, "backend" => name()).absolute(backend.connections());
     counter!(names::BACKEND_RECEIVED_BYTES, "backend" => name()).absolute(backend.received());

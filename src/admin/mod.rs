@@ -7,6 +7,8 @@ mod metrics;
 mod report;
 mod routes;
 mod server;
+mod token;
 
 pub(crate) use report::Report;
 pub(crate) use server::{AdminSocket, serve};
+pub(crate) use token::AdminToken;

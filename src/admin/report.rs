@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
+use anyhow::Context;
 use common::drain::StopPhase;
 use common::duration;
-use common::status::{BackendState, BackendStatus, ConnectionStatus, Status};
+use common::status::{BackendState, BackendStatus, Change, ConnectionStatus, Explanation, Status};
 use lb::clock::Millis;
+use lb::health::keeper::KeeperHandle;
+use lb::health::{Command, MemberHealth, State, Transition};
 use lb::{Backend, Balancer};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::telemetry::{COMMIT, VERSION};
 
@@ -18,6 +22,7 @@ use crate::telemetry::{COMMIT, VERSION};
 #[derive(Debug)]
 pub(crate) struct Report {
     balancer: Arc<Balancer>,
+    keeper: KeeperHandle,
     started: Instant,
     pub(super) started_at: SystemTime,
     phase: Mutex<StopPhase>,
@@ -26,9 +31,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(balancer: Arc<Balancer>) -> Self {
+    pub(crate) fn new(balancer: Arc<Balancer>, keeper: KeeperHandle) -> Self {
         Self {
             balancer,
+            keeper,
             started: Instant::now(),
             started_at: SystemTime::now(),
             phase: Mutex::new(StopPhase::Serving),
@@ -47,17 +53,40 @@ impl Report {
         *self.phase.lock() = phase;
     }
 
+    /// The health of every member.
+    pub(super) fn health(&self) -> Arc<Vec<MemberHealth>> {
+        Arc::clone(&self.keeper.health.borrow())
+    }
+
+    /// Why the member of this name is in its state.
+    pub(super) fn explain(&self, name: &str) -> Option<Explanation> {
+        let now = self.balancer.now();
+        let health = self.health();
+        let member = health.iter().find(|member| member.backend.member.name == name)?;
+        Some(Explanation {
+            backend: member_status(member, now),
+            since_seconds: now.since(member.judge.since()).as_secs(),
+            clears: member.judge.clears().to_owned(),
+            last_probe: member.judge.last().map(|outcome| outcome.to_string()),
+            history: member.judge.history().map(|change| shown(change, now)).collect(),
+        })
+    }
+
+    /// Drains a member or takes that back; whether there is one of this name.
+    pub(super) async fn drain(&self, name: String, drained: bool) -> anyhow::Result<bool> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Drain { name, drained, answer };
+        self.keeper.commands.send(command).await.context("the keeper of the pool has ended")?;
+        answered.await.context("the keeper of the pool has ended")
+    }
+
     fn phase(&self) -> StopPhase {
         *self.phase.lock()
     }
 
     /// Notes the outcome of a reload.
     pub(crate) fn reloaded(&self, applied: bool) {
-        let count = if applied {
-            &self.reloads_applied
-        } else {
-            &self.reloads_refused
-        };
+        let count = if applied { &self.reloads_applied } else { &self.reloads_refused };
         count.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -68,7 +97,7 @@ impl Report {
             return Err("stopping");
         }
         if !self.balancer.listening() {
-            return Err("no backend, the port is closed");
+            return Err("no backend serves, the port is closed");
         }
         let now = self.balancer.now();
         if !self.balancer.pool().snapshot().has_usable(now) {
@@ -82,10 +111,8 @@ impl Report {
         let now = self.balancer.now();
         let set = self.balancer.pool().snapshot();
         let retired = self.balancer.pool().retired();
-        let members = set
-            .backends
-            .iter()
-            .map(|backend| member_status(backend, now));
+        let health = self.health();
+        let members = health.iter().map(|member| member_status(member, now));
         let removed = retired.iter().map(|backend| removed_status(backend, now));
         Status {
             version: VERSION.to_owned(),
@@ -94,12 +121,7 @@ impl Report {
             uptime_seconds: self.started.elapsed().as_secs(),
             phase: self.phase(),
             ready: self.ready().is_ok(),
-            listen: self
-                .balancer
-                .listen()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            listen: self.balancer.listen().iter().map(ToString::to_string).collect(),
             listening: self.balancer.listening(),
             generation: set.generation,
             connections: self.connections(),
@@ -108,43 +130,57 @@ impl Report {
     }
 
     fn connections(&self) -> ConnectionStatus {
-        let closed = self
-            .balancer
-            .closes()
-            .iter()
-            .filter(|(_, count)| *count > 0);
+        let closed = self.balancer.closes().iter().filter(|(_, count)| *count > 0);
         ConnectionStatus {
             open: self.balancer.open_connections() as u64,
             limit: self.balancer.connection_limit() as u64,
             accepted_total: self.balancer.accepted(),
-            closed_total: closed
-                .map(|(reason, n)| (reason.label().to_owned(), n))
-                .collect(),
+            closed_total: closed.map(|(reason, n)| (reason.label().to_owned(), n)).collect(),
         }
     }
 }
 
-fn member_status(backend: &Backend, now: Millis) -> BackendStatus {
-    let refusals = backend.refusals();
-    let failures = refusals.in_a_row();
-    let (state, why) = if refusals.skipped(now) {
-        let wait = duration::exact(refusals.skip_until().since(now));
-        (
-            BackendState::Skipped,
-            format!("{failures} failed dials in a row, next try in {wait}"),
-        )
-    } else if failures > 0 {
-        (
-            BackendState::Up,
-            format!("{failures} failed dials in a row, the next connection tries it"),
-        )
-    } else {
-        (
-            BackendState::Up,
-            "no failed dial since the last success".to_owned(),
-        )
+/// The state that is shown, which also says when connections pass a backend over for a moment.
+pub(super) fn state_of(member: &MemberHealth, now: Millis) -> BackendState {
+    match member.judge.state() {
+        State::Up if member.backend.refusals().skipped(now) => BackendState::Skipped,
+        State::Up => BackendState::Up,
+        State::Pending => BackendState::Pending,
+        State::Drain => BackendState::Drain,
+        State::Suspect => BackendState::Suspect,
+        State::Frozen => BackendState::Frozen,
+        State::Dead => BackendState::Dead,
+    }
+}
+
+fn member_status(member: &MemberHealth, now: Millis) -> BackendStatus {
+    let state = state_of(member, now);
+    let why = match (state, member.judge.history().last()) {
+        (BackendState::Skipped, _) => skipped(&member.backend, now),
+        (_, Some(change)) => change.signal.clone(),
+        (_, None) => member
+            .judge
+            .last()
+            .map_or_else(|| "not probed yet".to_owned(), |outcome| outcome.to_string()),
     };
-    status_of(backend, now, state, why)
+    status_of(&member.backend, now, state, why)
+}
+
+fn skipped(backend: &Backend, now: Millis) -> String {
+    let refusals = backend.refusals();
+    let (failures, wait) = (refusals.in_a_row(), refusals.skip_until().since(now));
+    let dials = if failures == 1 { "dial" } else { "dials" };
+    format!("{failures} failed {dials} in a row, next try in {}", duration::exact(wait))
+}
+
+fn shown(change: &Transition, now: Millis) -> Change {
+    Change {
+        seconds_ago: now.since(change.at).as_secs(),
+        from: change.from.name().to_owned(),
+        to: change.to.name().to_owned(),
+        signal: change.signal.clone(),
+        rule: change.threshold.to_owned(),
+    }
 }
 
 fn removed_status(backend: &Backend, now: Millis) -> BackendStatus {

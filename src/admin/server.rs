@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use common::Tasks;
 use common::config::AdminAddr;
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use super::routes::Caller;
+use super::token::AdminToken;
 use super::{Report, routes};
 
 /// Most admin connections at once; further ones wait in the kernel's queue.
@@ -48,10 +53,7 @@ pub(crate) struct AdminSocket {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        _file: SocketFile,
-    },
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 #[derive(Debug)]
@@ -71,23 +73,14 @@ impl AdminSocket {
             AdminAddr::Tcp(wanted) => {
                 let listener = TcpListener::bind(wanted).await?;
                 let addr = AdminAddr::Tcp(listener.local_addr()?);
-                Ok(Self {
-                    listener: Listener::Tcp(listener),
-                    addr,
-                })
+                Ok(Self { listener: Listener::Tcp(listener), addr })
             }
             AdminAddr::Unix(path) => {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
                 let file = SocketFile(path.clone());
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-                Ok(Self {
-                    listener: Listener::Unix {
-                        listener,
-                        _file: file,
-                    },
-                    addr: addr.clone(),
-                })
+                Ok(Self { listener: Listener::Unix { listener, _file: file }, addr: addr.clone() })
             }
         }
     }
@@ -110,7 +103,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Answers until it is dropped. No error ends the loop. Cancel-safe.
-pub(crate) async fn serve(socket: AdminSocket, report: Arc<Report>, tasks: Tasks) {
+pub(crate) async fn serve(
+    socket: AdminSocket,
+    report: Arc<Report>,
+    token: Option<AdminToken>,
+    tasks: Tasks,
+) {
+    let token = Arc::new(token);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Semaphore::acquire_owned(Arc::clone(&places)).await else {
@@ -118,17 +117,16 @@ pub(crate) async fn serve(socket: AdminSocket, report: Arc<Report>, tasks: Tasks
         };
         let accepted = match &socket.listener {
             Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Either::Tcp(stream)),
-            Listener::Unix { listener, .. } => listener
-                .accept()
-                .await
-                .map(|(stream, _)| Either::Unix(stream)),
+            Listener::Unix { listener, .. } => {
+                listener.accept().await.map(|(stream, _)| Either::Unix(stream))
+            }
         };
-        let report = Arc::clone(&report);
+        let (report, token) = (Arc::clone(&report), Arc::clone(&token));
         match accepted {
             Ok(stream) => tasks.spawn_until_stopped("admin connection", async move {
                 match stream {
-                    Either::Tcp(stream) => converse(stream, report).await,
-                    Either::Unix(stream) => converse(stream, report).await,
+                    Either::Tcp(stream) => converse(stream, &report, Guard::Token(&token)).await,
+                    Either::Unix(stream) => converse(stream, &report, Guard::FileMode).await,
                 }
                 drop(place);
             }),
@@ -145,14 +143,36 @@ enum Either {
     Unix(tokio::net::UnixStream),
 }
 
+/// What keeps strangers from the verbs.
+#[derive(Clone, Copy)]
+enum Guard<'a> {
+    /// The mode of the unix socket.
+    FileMode,
+    /// The token, if there is one; without one nobody may.
+    Token(&'a Option<AdminToken>),
+}
+
+impl Guard<'_> {
+    fn caller(self, headers: &HeaderMap) -> Caller {
+        let bearer = || headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ");
+        let admitted = match self {
+            Self::FileMode => true,
+            Self::Token(Some(token)) => bearer().is_some_and(|given| token.is(given)),
+            Self::Token(None) => false,
+        };
+        if admitted { Caller::Operator } else { Caller::Anyone }
+    }
+}
+
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, report: Arc<Report>)
+async fn converse<S>(stream: S, report: &Report, guard: Guard<'_>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        let answer = routes::answer(&report, request.method(), request.uri().path());
-        std::future::ready(Ok::<_, Infallible>(answer))
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let caller = guard.caller(request.headers());
+        let answer = routes::answer(report, caller, request.method(), request.uri().path()).await;
+        Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -160,7 +180,5 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     // A client that goes away or is cut off is no event worth a line.
-    tokio::time::timeout(CONNECTION_TIMEOUT, connection)
-        .await
-        .ok();
+    tokio::time::timeout(CONNECTION_TIMEOUT, connection).await.ok();
 }

@@ -50,9 +50,7 @@ pub(super) fn connect(access: Access) -> anyhow::Result<Cluster> {
 
 /// Runs a command that talks to a cluster.
 pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(work)
 }
 

@@ -17,11 +17,7 @@ use crate::exit::Stop;
 #[command(after_help = "Example:\n  mainstay ca-hash --ca /etc/kubernetes/pki/ca.crt")]
 pub(super) struct CaHash {
     /// The CA certificate in PEM, or `-` for the standard input.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/kubernetes/pki/ca.crt"
-    )]
+    #[arg(long, value_name = "FILE", default_value = "/etc/kubernetes/pki/ca.crt")]
     ca: PathBuf,
 }
 

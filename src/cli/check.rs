@@ -22,11 +22,7 @@ impl Check {
             .iter()
             .map(|(key, setting)| (format!("{} = {}", key.name, setting.value), &setting.origin))
             .collect();
-        let width = rows
-            .iter()
-            .map(|(row, _)| row.chars().count())
-            .max()
-            .unwrap_or_default();
+        let width = rows.iter().map(|(row, _)| row.chars().count()).max().unwrap_or_default();
         let mut out = std::io::stdout().lock();
         for (row, origin) in rows {
             writeln!(out, "{row:width$}  # {origin}")?;

@@ -31,9 +31,7 @@ pub(super) fn secret_text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = text(path)?;
     if !is_stdin(path) && mode(path) & 0o044 != 0 {
         let path = path.display();
-        warn(&format!(
-            "{path} holds a secret and can be read by others; run `chmod 600 {path}`"
-        ));
+        warn(&format!("{path} holds a secret and can be read by others; run `chmod 600 {path}`"));
     }
     Ok(text)
 }
@@ -53,11 +51,7 @@ pub(super) fn saved_config_map(path: &Path) -> anyhow::Result<ConfigMap> {
 /// A whole file as bytes.
 pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let read = || {
-        if is_stdin(path) {
-            read_all(io::stdin().lock())
-        } else {
-            read_all(File::open(path)?)
-        }
+        if is_stdin(path) { read_all(io::stdin().lock()) } else { read_all(File::open(path)?) }
     };
     let content =
         read().map_err(|error| Stop::failed(format!("cannot read {}: {error}", shown(path))))?;
@@ -114,16 +108,9 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn shown(path: &Path) -> String {
-    if is_stdin(path) {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    }
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn not_an_object(path: &Path, error: &ObjectError) -> Stop {
-    Stop::failed(format!(
-        "{}: {error}; save it with `kubectl get -o json`",
-        shown(path)
-    ))
+    Stop::failed(format!("{}: {error}; save it with `kubectl get -o json`", shown(path)))
 }

@@ -36,10 +36,8 @@ const GOAWAY_SINCE: u32 = 18;
 /// the balancer sees a stop before it happens, and goaway-chance, so that load spreads again after
 /// a master returns.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example:\n  mainstay kubeadm-config --endpoint 192.168.122.170:6443 \
---pod-subnet 192.168.0.0/16 > kubeadm.yaml\n  kubeadm init --config kubeadm.yaml --upload-certs"
-)]
+#[command(after_help = "Example:\n  mainstay kubeadm-config --endpoint 192.168.122.170:6443 \
+--pod-subnet 192.168.0.0/16 > kubeadm.yaml\n  kubeadm init --config kubeadm.yaml --upload-certs")]
 pub(super) struct KubeadmConfig {
     /// Address of the balancer.
     #[arg(long, value_name = "HOST:PORT")]
@@ -114,9 +112,7 @@ impl KubeadmConfig {
         key: Option<&CertificateKey>,
     ) -> Result<ConfigFile<'_>, ConfigFileError> {
         let shutdown_delay = match self.shutdown_delay {
-            None => kubeadm
-                .is_at_least(SHUTDOWN_DELAY_SINCE)
-                .then_some(SHUTDOWN_DELAY),
+            None => kubeadm.is_at_least(SHUTDOWN_DELAY_SINCE).then_some(SHUTDOWN_DELAY),
             given => given.filter(|delay| !delay.is_zero()),
         };
         let none: GoawayChance = "0".parse()?;
@@ -145,9 +141,7 @@ impl KubeadmConfig {
 /// The version of the kubeadm on this machine.
 fn installed_kubeadm() -> anyhow::Result<KubernetesVersion> {
     let missing = |why: &dyn std::fmt::Display| {
-        Stop::usage(format!(
-            "cannot ask `kubeadm version`: {why}; give --kubeadm-version"
-        ))
+        Stop::usage(format!("cannot ask `kubeadm version`: {why}; give --kubeadm-version"))
     };
     let answer = Command::new("kubeadm")
         .args(["version", "-o", "short"])

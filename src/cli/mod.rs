@@ -4,12 +4,15 @@ mod api;
 mod ca_hash;
 mod certs;
 mod check;
+mod drain;
 mod input;
 mod kubeadm_config;
 mod options;
+mod running;
 mod serve;
 mod status;
 mod token;
+mod why;
 
 use std::ffi::OsString;
 
@@ -22,9 +25,10 @@ use crate::telemetry::BUILD;
 
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
-/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check` and
-/// `status` look at it. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of
-/// bringing up further masters, on a master or wherever there is a kubeconfig.
+/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
+/// `status`, `why`, `drain` and `undrain` are about it. `certs`, `token`, `ca-hash` and
+/// `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or wherever there
+/// is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
 /// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
@@ -41,6 +45,9 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Status(status::StatusCommand),
+    Why(why::Why),
+    Drain(drain::Drain),
+    Undrain(drain::Undrain),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -66,7 +73,25 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),
         Command::KubeadmConfig(config) => config.run(),
+        Command::Why(why) => why.run(),
+        Command::Drain(drain) => drain.run(),
+        Command::Undrain(undrain) => undrain.run(),
     }
+}
+
+/// The path of a member at the admin endpoint. Names of members need no escaping; another one is
+/// the name of none.
+fn member_path(name: &str, verb: Option<&str>) -> anyhow::Result<String> {
+    let fits =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
+    if name.is_empty() || !name.chars().all(fits) {
+        let sentence = format!("`{name}` is no name of a backend; `mainstay status` lists them");
+        return Err(Stop::new(Exit::Usage, sentence).into());
+    }
+    // A URI takes brackets only escaped.
+    let name = name.replace('[', "%5B").replace(']', "%5D");
+    Ok(verb
+        .map_or_else(|| format!("/v1/members/{name}"), |verb| format!("/v1/members/{name}/{verb}")))
 }
 
 /// clap's text without its `error: ` and the empty line at its end: ours prints the program's name.
@@ -94,21 +119,10 @@ mod tests {
     #[test]
     fn every_flag_of_a_key_exists() {
         let serve = Cli::command().find_subcommand("serve").unwrap().clone();
-        let flags: Vec<String> = serve
-            .get_arguments()
-            .filter_map(|a| a.get_long())
-            .map(|l| format!("--{l}"))
-            .collect();
-        for key in common::config::keys::KEYS
-            .iter()
-            .filter(|key| !key.flag.is_empty())
-        {
-            assert!(
-                flags.contains(&key.flag.to_owned()),
-                "{} of {}",
-                key.flag,
-                key.name
-            );
+        let flags: Vec<String> =
+            serve.get_arguments().filter_map(|a| a.get_long()).map(|l| format!("--{l}")).collect();
+        for key in common::config::keys::KEYS.iter().filter(|key| !key.flag.is_empty()) {
+            assert!(flags.contains(&key.flag.to_owned()), "{} of {}", key.flag, key.name);
         }
     }
 
@@ -123,11 +137,7 @@ mod tests {
             let verbs: Vec<_> = top.get_subcommands().collect();
             for command in if verbs.is_empty() { vec![top] } else { verbs } {
                 let verb = command.get_name();
-                let path = if verb == name {
-                    name.to_owned()
-                } else {
-                    format!("{name} {verb}")
-                };
+                let path = if verb == name { name.to_owned() } else { format!("{name} {verb}") };
                 assert!(docs.contains(&format!("| `mainstay {path}` |")), "{path}");
                 let help = command.get_after_help().map(ToString::to_string);
                 let example = format!("mainstay {path}");

@@ -27,6 +27,14 @@ pub(crate) struct ConfigOptions {
     #[arg(long, value_name = "KIND")]
     probe: Option<String>,
 
+    /// PEM file with the cluster's CA; probes then refuse apiservers of another cluster.
+    #[arg(long, value_name = "FILE")]
+    cluster_ca: Option<String>,
+
+    /// Keep the port open while no backend serves.
+    #[arg(long)]
+    listen_when_empty: bool,
+
     /// Where /livez, /readyz, /metrics and /v1/status answer: IP:PORT or unix:PATH
     /// [default: 127.0.0.1:6446].
     #[arg(long, value_name = "ADDR")]
@@ -57,6 +65,7 @@ impl ConfigOptions {
         }
         let texts = [
             ("--probe", &self.probe),
+            ("--cluster-ca", &self.cluster_ca),
             ("--admin", &self.admin),
             ("--state-dir", &self.state_dir),
             ("--log-format", &self.log_format),
@@ -66,6 +75,9 @@ impl ConfigOptions {
             if let Some(text) = text {
                 layers.set_flag(flag, Value::Text(text.clone()));
             }
+        }
+        if self.listen_when_empty {
+            layers.set_flag("--listen-when-empty", Value::Switch(true));
         }
         Ok(layers)
     }

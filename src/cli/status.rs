@@ -1,28 +1,22 @@
 //! `mainstay status`: what the running balancer does.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
-use common::config::{AdminAddr, Config, Layers};
 use common::duration;
 use common::status::{BackendStatus, Status};
 
+use super::running::RunningOptions;
 use crate::admin::client;
 use crate::exit::{Exit, Stop};
 
 /// Show the backends and where connections go.
 #[derive(Args, Debug)]
 pub(super) struct StatusCommand {
-    /// Admin address of the balancer [default: the one of the configuration].
-    #[arg(long, value_name = "ADDR")]
-    admin: Option<String>,
-
-    /// Configuration file that names the admin address.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    running: RunningOptions,
 
     /// A table for people or JSON for machines.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
@@ -37,34 +31,18 @@ enum Output {
 
 impl StatusCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let body = client::get(&self.admin_addr()?, "/v1/status")?;
+        let body = client::get(&self.running.admin()?, "/v1/status")?;
         let mut out = std::io::stdout().lock();
         match self.output {
             Output::Json => out.write_all(&body)?,
             Output::Table => {
                 let status: Status = serde_json::from_slice(&body).map_err(|error| {
-                    Stop::new(
-                        Exit::Failed,
-                        format!("the answer is no status of Mainstay: {error}"),
-                    )
+                    Stop::new(Exit::Failed, format!("the answer is no status of Mainstay: {error}"))
                 })?;
                 write!(out, "{}", page(&status))?;
             }
         }
         Ok(())
-    }
-
-    fn admin_addr(&self) -> anyhow::Result<AdminAddr> {
-        let usage = |reason| Stop::new(Exit::Usage, reason);
-        if let Some(text) = &self.admin {
-            return Ok(
-                AdminAddr::parse(text).map_err(|reason| usage(format!("--admin: {reason}")))?
-            );
-        }
-        let config = Layers::from_file(self.config.as_deref())
-            .and_then(|layers| Config::checked(&layers))
-            .map_err(|error| usage(error.to_string()))?;
-        Ok(config.admin)
     }
 }
 
@@ -210,17 +188,10 @@ mod tests {
             },
             backends: vec![
                 backend("master-0", BackendState::Up, "accepts connections"),
-                backend(
-                    "m1",
-                    BackendState::Skipped,
-                    "2 failed dials in a row, next try in 1s",
-                ),
+                backend("m1", BackendState::Skipped, "2 failed dials in a row, next try in 1s"),
             ],
         };
-        let shown: Vec<String> = page(&status)
-            .lines()
-            .map(|l| l.trim_end().to_owned())
-            .collect();
+        let shown: Vec<String> = page(&status).lines().map(|l| l.trim_end().to_owned()).collect();
         let expected = [
             "mainstay 0.1.0 (abc)  pid 7  up 1m  ready",
             "[::]:6443 open  connections 10 of 100  accepted 9",

@@ -25,22 +25,14 @@ pub(crate) fn apply(config: &Config) -> Budget {
             connections, wanted, "fewer connections than wanted fit under the open files limit"
         );
     }
-    info!(
-        nofile,
-        connections = found.connections,
-        pipes = found.pipes,
-        "limits"
-    );
+    info!(nofile, connections = found.connections, pipes = found.pipes, "limits");
     found
 }
 
 /// The limit of open files after raising it as far as we may.
 fn raise() -> u64 {
     let before = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: before.maximum,
-        maximum: before.maximum,
-    };
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         warn!(%error, "cannot raise the limit of open files");
     }

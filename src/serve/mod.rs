@@ -3,6 +3,7 @@
 //! The control thread runs here; bytes move on the workers of `lb`.
 
 mod limits;
+mod probe;
 mod reload;
 mod state_dir;
 mod stop;
@@ -15,11 +16,13 @@ use common::Tasks;
 use common::config::Config;
 use lb::Balancer;
 use lb::balancer::StartError;
+use lb::health::Keeper;
+use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use crate::admin::{self, AdminSocket, Report};
+use crate::admin::{self, AdminSocket, AdminToken, Report};
 use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::telemetry;
@@ -29,19 +32,14 @@ use reload::Reloader;
 pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
     let (layers, config) = options.load()?;
     telemetry::init(&config)?;
-    info!(
-        build = telemetry::BUILD,
-        pid = std::process::id(),
-        "mainstay starts"
-    );
+    info!(build = telemetry::BUILD, pid = std::process::id(), "mainstay starts");
     state_dir::prepare(&config)?;
+    let method = probe::method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
     let budget = limits::apply(&config);
     let balancer = Arc::new(Balancer::start(&config, budget).map_err(|error| not_started(&error))?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reloader = Reloader::new(options, layers, &config);
-    let stopped = runtime.block_on(control(&balancer, &config, reloader));
+    let stopped = runtime.block_on(control(&balancer, &config, method, reloader));
     drop(runtime);
     match Arc::try_unwrap(balancer) {
         Ok(balancer) => balancer.stop(),
@@ -54,30 +52,30 @@ pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
 async fn control(
     balancer: &Arc<Balancer>,
     config: &Config,
+    method: ProbeMethod,
     mut reloader: Reloader,
 ) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
-    let report = Arc::new(Report::new(Arc::clone(balancer)));
-    let socket = AdminSocket::bind(&config.admin)
-        .await
-        .map_err(|error| not_bound(config, &error))?;
+    let token = admin_token(config)?;
+    let socket =
+        AdminSocket::bind(&config.admin).await.map_err(|error| not_bound(config, &error))?;
     info!(admin = %socket.addr, "admin endpoint open");
-    tasks.spawn_until_stopped(
-        "admin",
-        admin::serve(socket, Arc::clone(&report), tasks.child()),
-    );
 
     let writer = MembershipWriter::new(config.backends.clone());
-    let mut feed = writer.feed();
-    balancer.apply(&Arc::clone(&feed.borrow_and_update()));
-    let follower = Arc::clone(balancer);
-    tasks.spawn_until_stopped("membership", async move { follower.follow(feed).await });
+    let (keeper, handle) =
+        Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
+    tasks.spawn_until_stopped("keeper", keeper.run(writer.feed()));
+    let report = Arc::new(Report::new(Arc::clone(balancer), handle.clone()));
+    tasks.spawn_until_stopped(
+        "admin",
+        admin::serve(socket, Arc::clone(&report), token, tasks.child()),
+    );
 
     notify(&[NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
         notify_reloading();
-        report.reloaded(reloader.reload(balancer, &writer));
+        report.reloaded(reloader.reload(balancer, &writer, &handle).await);
         notify(&[NotifyState::Ready]);
     }
     notify(&[NotifyState::Stopping]);
@@ -86,6 +84,11 @@ async fn control(
     tasks.finished().await;
     info!("mainstay stopped");
     Ok(())
+}
+
+/// The token of the state directory; none where there is no such directory.
+fn admin_token(config: &Config) -> anyhow::Result<Option<AdminToken>> {
+    if config.state_dir.is_dir() { AdminToken::of(&config.state_dir).map(Some) } else { Ok(None) }
 }
 
 /// What a signal asks for.

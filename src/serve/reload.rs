@@ -3,9 +3,13 @@
 use bootstrap::MembershipWriter;
 use common::config::{Config, Layers};
 use common::drain::StopLimits;
+use lb::health::Command;
+use lb::health::keeper::KeeperHandle;
+use lb::health::prober::ProbeMethod;
 use lb::{Balancer, Settings};
 use tracing::{error, info};
 
+use super::probe;
 use crate::cli::ConfigOptions;
 
 /// What is needed to read the configuration again and to compare.
@@ -17,11 +21,7 @@ pub(crate) struct Reloader {
 
 impl Reloader {
     pub(crate) fn new(options: ConfigOptions, layers: Layers, config: &Config) -> Self {
-        Self {
-            options,
-            layers,
-            stop: config.stop,
-        }
+        Self { options, layers, stop: config.stop }
     }
 
     /// The limits of the stop phases that are in force.
@@ -30,10 +30,18 @@ impl Reloader {
     }
 
     /// Applies the configuration as it is now, and says whether it did.
-    pub(crate) fn reload(&mut self, balancer: &Balancer, writer: &MembershipWriter) -> bool {
+    pub(crate) async fn reload(
+        &mut self,
+        balancer: &Balancer,
+        writer: &MembershipWriter,
+        keeper: &KeeperHandle,
+    ) -> bool {
         match self.read() {
-            Ok((layers, config)) => {
+            Ok((layers, config, method)) => {
                 balancer.change(Settings::from(&config.timeouts));
+                if keeper.commands.send(Command::Probe(method)).await.is_err() {
+                    error!("the keeper of the pool has ended; restart mainstay");
+                }
                 writer.configure(config.backends);
                 self.stop = config.stop;
                 self.layers = layers;
@@ -47,17 +55,15 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<(Layers, Config), String> {
+    fn read(&self) -> Result<(Layers, Config, ProbeMethod), String> {
         let layers = self.options.layers().map_err(|error| error.to_string())?;
         let config = Config::checked(&layers).map_err(|error| error.to_string())?;
+        let method = probe::method(&config)?;
         let fixed = self.layers.restart_needed_for(&layers);
         if fixed.is_empty() {
-            Ok((layers, config))
+            Ok((layers, config, method))
         } else {
-            Err(format!(
-                "{} can only be changed by a restart",
-                fixed.join(", ")
-            ))
+            Err(format!("{} can only be changed by a restart", fixed.join(", ")))
         }
     }
 }

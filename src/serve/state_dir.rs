@@ -43,13 +43,11 @@ fn check(config: &Config) -> Result<(), Stop> {
                 "cannot write the state directory {shown}: {error}; choose another with --state-dir"
             ),
         ),
-        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Stop::new(
-            Exit::Usage,
-            format!("the state directory {shown} is a file"),
-        ),
-        _ => Stop::new(
-            Exit::Unavailable,
-            format!("cannot use the state directory {shown}: {error}"),
-        ),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            Stop::new(Exit::Usage, format!("the state directory {shown} is a file"))
+        }
+        _ => {
+            Stop::new(Exit::Unavailable, format!("cannot use the state directory {shown}: {error}"))
+        }
     })
 }

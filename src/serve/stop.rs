@@ -27,13 +27,10 @@ fn enter(report: &Report, phase: StopPhase) {
     match phase {
         StopPhase::Draining => {
             report.balancer().shut();
-            info!(
-                connections,
-                "stopping: port closed, sessions go on; signal again to cut them"
-            );
+            info!(connections, "stopping: port closed, sessions go on; signal again to cut them");
         }
         StopPhase::Cutting => {
-            report.balancer().cut_all(CloseReason::Stopping);
+            report.balancer().cut(CloseReason::Stopping, |_| true);
             info!(connections, "stopping: sessions reset");
         }
         StopPhase::LameDuck => info!(connections, "stopping: /readyz fails, port still open"),

@@ -45,11 +45,7 @@ impl Apiserver {
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (_, version) = captured(&format!("{cluster}/version.http"));
-        shared
-            .lock()
-            .store
-            .objects
-            .insert("/version".into(), version);
+        shared.lock().store.objects.insert("/version".into(), version);
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -57,11 +53,7 @@ impl Apiserver {
                 std::thread::spawn(move || serve(stream.unwrap(), config, &shared));
             }
         });
-        Self {
-            addr,
-            ca_pem,
-            shared,
-        }
+        Self { addr, ca_pem, shared }
     }
 
     /// An apiserver with the captured `kubeadm-config` of a cluster.
@@ -111,9 +103,7 @@ impl Apiserver {
         let secrets = shared.store.objects.values();
         let secrets = secrets.filter(|object| object["kind"] == "Secret");
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-        secrets
-            .map(|object| (name(object), object.clone()))
-            .collect()
+        secrets.map(|object| (name(object), object.clone())).collect()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -150,10 +140,7 @@ impl Apiserver {
 fn short(call: &str) -> String {
     const TOKEN: &str = "bootstrap-token-";
     let call = call.replace("/api/v1/namespaces/kube-system/secrets", "~");
-    let call = call.replace(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system",
-        "rbac",
-    );
+    let call = call.replace("/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system", "rbac");
     match call.find(TOKEN) {
         Some(at) => format!("{}ID", &call[..at + TOKEN.len()]),
         None => call,
@@ -237,9 +224,7 @@ fn request(stream: &mut impl BufRead) -> Option<(Vec<String>, Vec<u8>)> {
             line => head.push(line.to_owned()),
         }
     }
-    let length = head
-        .iter()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).ok()?;
     Some((head, body))

@@ -26,10 +26,7 @@ fn a_masters_files_from_the_cluster() {
         }
         assert_eq!(
             server.calls(),
-            [
-                "GET ~/kubeadm-certs",
-                "GET /api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-            ]
+            ["GET ~/kubeadm-certs", "GET /api/v1/namespaces/kube-system/configmaps/kubeadm-config",]
         );
     }
 }

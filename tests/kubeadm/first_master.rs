@@ -12,9 +12,7 @@ fn hashes_of_one_ca_and_of_a_bundle() {
     let stdin = mainstay(["ca-hash", "--ca=-"]).stdin(fixture_text("vectors/ca-rsa.crt"));
     assert_eq!(stdin.output(), rsa);
     let key = fixture("vectors").join("ca-ec.key").display().to_string();
-    of("ca-ec.key")
-        .run()
-        .refused(1, &format!("{key}: there is no PEM certificate to pin"));
+    of("ca-ec.key").run().refused(1, &format!("{key}: there is no PEM certificate to pin"));
 }
 
 #[test]
@@ -56,16 +54,10 @@ apiServer:
     assert_eq!(of("v1.20.2"), expected);
     let newest = of("1.36");
     assert!(newest.contains("  extraArgs:\n  - name: goaway-chance\n    value: \"0.001\"\n"));
-    for (version, api) in [
-        ("1.14", "v1beta1"),
-        ("1.21", "v1beta2"),
-        ("1.22", "v1beta3"),
-        ("1.31", "v1beta4"),
-    ] {
-        assert!(
-            of(version).contains(&format!("kubeadm.k8s.io/{api}\n")),
-            "{version}"
-        );
+    for (version, api) in
+        [("1.14", "v1beta1"), ("1.21", "v1beta2"), ("1.22", "v1beta3"), ("1.31", "v1beta4")]
+    {
+        assert!(of(version).contains(&format!("kubeadm.k8s.io/{api}\n")), "{version}");
     }
     assert!(!of("1.14").contains("extraArgs") && !of("1.17").contains("goaway"));
 }

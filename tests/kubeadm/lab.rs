@@ -78,10 +78,7 @@ pub(crate) fn mainstay<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) 
         .env_remove("KUBECONFIG")
         .env("HOME", "/nonexistent")
         .env("PATH", "/nonexistent");
-    Program {
-        command,
-        stdin: String::new(),
-    }
+    Program { command, stdin: String::new() }
 }
 
 pub(crate) struct Program {

@@ -80,16 +80,10 @@ fn a_secret_in_yaml_from_standard_input() {
         yaml += &format!("  {name}: {}\n", value.as_str().unwrap());
     }
     let lab = Lab::new();
-    let shown = mainstay([
-        "certs",
-        "show",
-        "--secret-file",
-        "-",
-        "--certificate-key-file",
-    ])
-    .arg(lab.key(CLUSTERS[0]))
-    .stdin(yaml)
-    .output();
+    let shown = mainstay(["certs", "show", "--secret-file", "-", "--certificate-key-file"])
+        .arg(lab.key(CLUSTERS[0]))
+        .stdin(yaml)
+        .output();
     assert_eq!(shown.matches("  good\n").count(), 8, "{shown}");
     assert!(shown.contains("No owner: it stays until somebody deletes it\n"));
 }
@@ -259,11 +253,7 @@ fn wrong_secrets_are_refused() {
             .arg(&file)
             .run();
         let prefix = format!("{}: ", file.display());
-        let prefix = if sentence.ends_with("-o json`") {
-            &prefix
-        } else {
-            ""
-        };
+        let prefix = if sentence.ends_with("-o json`") { &prefix } else { "" };
         ran.refused(1, &format!("{prefix}{sentence}"));
     }
 }
@@ -284,10 +274,7 @@ fn swapped_entries_are_found() {
         .arg("--secret-file")
         .arg(file)
         .run();
-    assert!(
-        ran.stdout.contains("  ca.key does not belong to ca.crt\n"),
-        "{ran:?}"
-    );
+    assert!(ran.stdout.contains("  ca.key does not belong to ca.crt\n"), "{ran:?}");
     assert_eq!(ran.code, 1);
     assert_eq!(
         ran.stderr,
@@ -310,11 +297,7 @@ fn external_etcd(lab: &Lab, key: &Path) -> (PathBuf, PathBuf) {
         (*entry, read(file))
     });
     let certs = CertSet::new(Topology::External, files);
-    let key = std::fs::read_to_string(key)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let key = std::fs::read_to_string(key).unwrap().trim().parse().unwrap();
     let sealed = SealedCerts::seal(&certs, &key, &mut OsRandom).unwrap();
     let secret = serde_json::to_string(&sealed.to_secret(None)).unwrap();
     let at = |name: &str| lab.path(name).display().to_string();
@@ -331,10 +314,7 @@ fn external_etcd(lab: &Lab, key: &Path) -> (PathBuf, PathBuf) {
         "kind": "ConfigMap",
         "data": {"ClusterConfiguration": config},
     });
-    (
-        lab.file("secret.json", secret),
-        lab.file("config.json", map.to_string()),
-    )
+    (lab.file("secret.json", secret), lab.file("config.json", map.to_string()))
 }
 
 #[test]

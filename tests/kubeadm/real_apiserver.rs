@@ -63,18 +63,8 @@ impl RealApiserver {
         let apiserver = apiserver(assets, &lab, client, secure);
         let server = format!("https://127.0.0.1:{secure}");
         let theirs = assets.join("kubectl");
-        let kubectl = if theirs.is_file() {
-            theirs
-        } else {
-            "kubectl".into()
-        };
-        let started = Self {
-            lab,
-            server,
-            kubectl,
-            _apiserver: apiserver,
-            _etcd: etcd,
-        };
+        let kubectl = if theirs.is_file() { theirs } else { "kubectl".into() };
+        let started = Self { lab, server, kubectl, _apiserver: apiserver, _etcd: etcd };
         started.write_kubeconfigs();
         started.wait();
         started
@@ -111,10 +101,7 @@ impl RealApiserver {
         let path = |name: &str| self.lab.path(name).display().to_string();
         let flags = [
             ("--kubeconfig", &*path("admin.conf")),
-            (
-                "--controllers",
-                "garbagecollector,bootstrapsigner,tokencleaner",
-            ),
+            ("--controllers", "garbagecollector,bootstrapsigner,tokencleaner"),
             ("--leader-elect", "false"),
             ("--bind-address", "127.0.0.1"),
             ("--secure-port", &free_port().to_string()),
@@ -156,11 +143,7 @@ impl RealApiserver {
                 return;
             }
             let log = std::fs::read_to_string(self.lab.path("kube-apiserver.log"));
-            assert!(
-                begun.elapsed() < START_LIMIT,
-                "{tried:?}\n{}",
-                log.unwrap_or_default()
-            );
+            assert!(begun.elapsed() < START_LIMIT, "{tried:?}\n{}", log.unwrap_or_default());
             std::thread::sleep(Duration::from_millis(500));
         }
     }
@@ -195,10 +178,7 @@ fn apiserver(assets: &Path, lab: &Lab, etcd: u16, secure: u16) -> Running {
         ("--cert-dir", &path("apiserver")),
         ("--authorization-mode", "Node,RBAC"),
         ("--service-cluster-ip-range", "10.96.0.0/16"),
-        (
-            "--service-account-issuer",
-            "https://kubernetes.default.svc.cluster.local",
-        ),
+        ("--service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
         ("--service-account-signing-key-file", &path("sa.key")),
         ("--service-account-key-file", &path("sa.pub")),
         ("--disable-admission-plugins", "ServiceAccount"),
@@ -237,32 +217,16 @@ impl Pki {
     fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "kubernetes");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, "kubernetes");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let names = [
-            "127.0.0.1",
-            "localhost",
-            "10.96.0.1",
-            "kubernetes.default.svc",
-        ];
+        let names = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc"];
         let mut server = CertificateParams::new(names.map(str::to_owned)).unwrap();
-        server
-            .distinguished_name
-            .push(DnType::CommonName, "kube-apiserver");
+        server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut admin = CertificateParams::default();
-        admin
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:masters");
-        admin
-            .distinguished_name
-            .push(DnType::CommonName, "kubernetes-admin");
+        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        admin.distinguished_name.push(DnType::CommonName, "kubernetes-admin");
         admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let signed = |params: CertificateParams| {
             let key = KeyPair::generate().unwrap();

@@ -41,20 +41,13 @@ fn eventually(limit: Duration, run: impl Fn() -> Ran, good: impl Fn(&Ran) -> boo
 fn nobody_may_read(server: &RealApiserver) {
     let ran = server.mainstay_as("anonymous.conf", "certs show").run();
     assert_eq!((ran.code, ran.stdout.as_str()), (77, ""), "{ran:?}");
-    assert!(
-        ran.stderr
-            .contains("User \"system:anonymous\" cannot get resource"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("User \"system:anonymous\" cannot get resource"), "{ran:?}");
 }
 
 fn nothing_is_there(server: &RealApiserver) {
     let ran = server.mainstay("certs show").run();
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(
-        ran.stderr.contains("\"kubeadm-certs\" was not found"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("\"kubeadm-certs\" was not found"), "{ran:?}");
     assert_eq!(server.mainstay("token list").output(), "");
 }
 
@@ -110,9 +103,7 @@ fn kubectl_reads_it(server: &RealApiserver) {
     // What kubectl saves, we read.
     let saved = server.lab.file(
         "saved.yaml",
-        server
-            .kubectl("get secret kubeadm-certs -n kube-system -o yaml")
-            .unwrap(),
+        server.kubectl("get secret kubeadm-certs -n kube-system -o yaml").unwrap(),
     );
     let shown = mainstay(["certs", "show", "--certificate-key-file"])
         .arg(server.lab.path("certs.key"))
@@ -136,14 +127,8 @@ fn joiners_may_read(server: &RealApiserver) {
             .run()
     };
     let show = eventually(Duration::from_secs(20), show, |ran| ran.code == 0).stdout;
-    assert!(
-        show.contains(": not known (no right to look at it)"),
-        "{show}"
-    );
-    assert_eq!(
-        server.mainstay_as("joiner.conf", "token list").run().code,
-        77
-    );
+    assert!(show.contains(": not known (no right to look at it)"), "{show}");
+    assert_eq!(server.mainstay_as("joiner.conf", "token list").run().code, 77);
     let id = &token[..6];
     let gone = server.mainstay(&format!("token delete {id}")).output();
     assert_eq!(gone, format!("bootstrap token \"{id}\" deleted\n"));
@@ -153,40 +138,21 @@ fn a_second_upload_replaces(server: &RealApiserver, first: &str) {
     assert_ne!(upload(server), first);
     comes_back_the_same(server);
     let old = server.lab.file("old.key", first);
-    let ran = server
-        .mainstay("certs show --certificate-key-file")
-        .arg(old)
-        .run();
-    assert!(
-        ran.stderr
-            .contains("the certificate key does not open the Secret"),
-        "{ran:?}"
-    );
+    let ran = server.mainstay("certs show --certificate-key-file").arg(old).run();
+    assert!(ran.stderr.contains("the certificate key does not open the Secret"), "{ran:?}");
 }
 
 fn tokens_come_and_go(server: &RealApiserver) {
-    let created = server
-        .mainstay("token create abcdef.0123456789abcdef --description mine")
-        .output();
+    let created =
+        server.mainstay("token create abcdef.0123456789abcdef --description mine").output();
     assert_eq!(created, "abcdef.0123456789abcdef\n");
-    let again = server
-        .mainstay("token create abcdef.0123456789abcdef")
-        .run();
-    assert!(
-        again
-            .stderr
-            .contains("a token with id \"abcdef\" already exists"),
-        "{again:?}"
-    );
+    let again = server.mainstay("token create abcdef.0123456789abcdef").run();
+    assert!(again.stderr.contains("a token with id \"abcdef\" already exists"), "{again:?}");
     let list = server.mainstay("token list").output();
     let row = list.lines().find(|row| row.starts_with("abcdef.")).unwrap();
     assert_eq!(row[26..29], *"23h");
     // Two uploads left two owner tokens, as kubeadm leaves them.
-    assert_eq!(
-        list.matches("Proxy for managing TTL for the kubeadm-certs secret")
-            .count(),
-        2
-    );
+    assert_eq!(list.matches("Proxy for managing TTL for the kubeadm-certs secret").count(), 2);
     let gone = server.mainstay("token delete abcdef").output();
     assert_eq!(gone, "bootstrap token \"abcdef\" deleted\n");
     server.mainstay("token delete abcdef").run().refused(
@@ -198,10 +164,7 @@ fn tokens_come_and_go(server: &RealApiserver) {
 fn one_command_for_a_master(server: &RealApiserver) {
     if let Some(text) = server.kubectl("get secrets -n kube-system -o json") {
         let list: List<Secret> = List::parse(&text).unwrap();
-        let tokens = list
-            .items
-            .iter()
-            .filter(|secret| TokenSecret::from_secret(secret).is_ok());
+        let tokens = list.items.iter().filter(|secret| TokenSecret::from_secret(secret).is_ok());
         assert_eq!(tokens.count(), 2);
     }
     let ran = server
@@ -209,10 +172,7 @@ fn one_command_for_a_master(server: &RealApiserver) {
         .arg(server.lab.path("pki"))
         .run();
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(
-        ran.stdout.contains(" --control-plane --certificate-key "),
-        "{ran:?}"
-    );
+    assert!(ran.stdout.contains(" --control-plane --certificate-key "), "{ran:?}");
 }
 
 /// With a controller manager the owner token is deleted at its end, and the Secret after it.

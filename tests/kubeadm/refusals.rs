@@ -23,9 +23,7 @@ fn changed(server: &Apiserver, lab: &Lab, change: impl Fn(&mut Value)) -> String
 fn wrong_credentials() {
     let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
     let kubeconfig = server.kubeconfig_with(&lab, "an-old-token");
-    let ran = mainstay(["token", "list", "--kubeconfig"])
-        .arg(kubeconfig)
-        .run();
+    let ran = mainstay(["token", "list", "--kubeconfig"]).arg(kubeconfig).run();
     ran.hides("an-old-token");
     ran.refused(
         77,
@@ -62,14 +60,8 @@ fn busy_and_broken_apiservers() {
     ] {
         let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
         server.fail(0, failure(code, reason, "not\nnow"));
-        let sentence = format!(
-            "not now ({code} from https://{}); try again",
-            server.address()
-        );
-        server
-            .mainstay(&lab, "token list")
-            .run()
-            .refused(75, &sentence);
+        let sentence = format!("not now ({code} from https://{}); try again", server.address());
+        server.mainstay(&lab, "token list").run().refused(75, &sentence);
         assert_eq!(server.calls().len(), 1, "nothing is repeated unasked");
     }
 }
@@ -104,10 +96,7 @@ fn a_server_without_such_paths_has_no_empty_list() {
     for command in ["token list", "certs show"] {
         server.fail(server.calls().len(), (404, json!("404 page not found")));
         let ran = server.mainstay(&lab, command).run();
-        assert!(
-            ran.stderr.contains("the address of a kube-apiserver?"),
-            "{ran:?}"
-        );
+        assert!(ran.stderr.contains("the address of a kube-apiserver?"), "{ran:?}");
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     }
 }
@@ -126,10 +115,7 @@ fn a_login_command_that_fails_is_not_quoted() {
     });
     let ran = list(&lab, &kubeconfig).run();
     ran.hides("a-fresh-credential");
-    assert!(
-        ran.stderr.contains("for logging in does not work"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("for logging in does not work"), "{ran:?}");
     assert!(matches!(ran.code, 64 | 77), "{ran:?}");
 }
 
@@ -137,10 +123,7 @@ fn a_login_command_that_fails_is_not_quoted() {
 fn nobody_there() {
     let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
     // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("https://{free}");
     let kubeconfig = changed(&server, &lab, |config| {
         config["clusters"][0]["cluster"]["server"] = url.as_str().into();
@@ -177,10 +160,7 @@ fn a_ca_that_does_not_vouch_for_the_server() {
 #[test]
 fn a_name_that_the_certificate_lacks() {
     let (lab, server) = (Lab::new(), Apiserver::bare(CLUSTERS[0]));
-    let url = format!(
-        "https://localhost:{}",
-        server.address().rsplit_once(':').unwrap().1
-    );
+    let url = format!("https://localhost:{}", server.address().rsplit_once(':').unwrap().1);
     let kubeconfig = changed(&server, &lab, |config| {
         config["clusters"][0]["cluster"]["server"] = url.as_str().into();
     });
@@ -202,26 +182,14 @@ fn kubeconfigs_that_are_none() {
             format!("users: [{{user: {{client-key-data: {secret}"),
             "not a kubeconfig (line 1, column ",
         ),
-        (
-            two("x"),
-            "it has no context of the name that current-context gives",
-        ),
-        (
-            two("a"),
-            "it has no cluster of the name that its context gives",
-        ),
-        (
-            String::new(),
-            "it has no context of the name that current-context gives",
-        ),
+        (two("x"), "it has no context of the name that current-context gives"),
+        (two("a"), "it has no cluster of the name that its context gives"),
+        (String::new(), "it has no context of the name that current-context gives"),
     ];
     for (text, reason) in table {
         let lab = Lab::new();
         let ran = list(&lab, &text).run();
-        let start = format!(
-            "mainstay: kubeconfig {}: {reason}",
-            lab.path("some.conf").display()
-        );
+        let start = format!("mainstay: kubeconfig {}: {reason}", lab.path("some.conf").display());
         assert!(ran.stderr.starts_with(&start), "{ran:?}");
         assert_eq!((ran.code, ran.stdout.as_str()), (64, ""));
         ran.hides(secret);
@@ -248,13 +216,10 @@ fn kubeconfigs_that_cannot_be_used() {
         config["clusters"][0]["cluster"] = json!({"server": format!("https://{}", server.address()), "insecure-skip-tls-verify": true});
     });
     let file = lab.file("some.conf", trusting);
-    mainstay(["token", "create", "--print-join-command", "--kubeconfig"])
-        .arg(file)
-        .run()
-        .refused(
-            1,
-            "the kubeconfig names no CA of the cluster, so there is no hash for a join command",
-        );
+    mainstay(["token", "create", "--print-join-command", "--kubeconfig"]).arg(file).run().refused(
+        1,
+        "the kubeconfig names no CA of the cluster, so there is no hash for a join command",
+    );
     assert!(server.calls().is_empty());
 }
 
@@ -282,27 +247,18 @@ fn where_a_kubeconfig_is_looked_for() {
     let missing = lab.path("missing").display().to_string();
     let plain = || mainstay(["token", "list"]).env("HTTPS_PROXY", "http://127.0.0.1:1");
     // Of several in KUBECONFIG those that exist are merged.
-    plain()
-        .env("KUBECONFIG", format!("{missing}::{file}"))
-        .output();
+    plain().env("KUBECONFIG", format!("{missing}::{file}")).output();
     // Then the home directory.
     std::fs::create_dir(lab.path(".kube")).unwrap();
     std::fs::copy(&file, lab.path(".kube/config")).unwrap();
     plain().env("HOME", lab.path("")).output();
-    plain()
-        .env("HOME", lab.path(""))
-        .env("KUBECONFIG", "")
-        .output();
+    plain().env("HOME", lab.path("")).env("KUBECONFIG", "").output();
     assert_eq!(server.calls().len(), 3);
     // A file that is named must be there.
-    mainstay(["token", "list", "--kubeconfig", &missing])
-        .run()
-        .refused(
-            64,
-            &format!(
-                "kubeconfig {missing}: cannot read it: No such file or directory (os error 2)"
-            ),
-        );
+    mainstay(["token", "list", "--kubeconfig", &missing]).run().refused(
+        64,
+        &format!("kubeconfig {missing}: cannot read it: No such file or directory (os error 2)"),
+    );
     if !std::path::Path::new("/etc/kubernetes/admin.conf").exists() {
         plain().env("KUBECONFIG", &missing).run().refused(64, &format!("there is no kubeconfig (looked at {missing}, /etc/kubernetes/admin.conf); give one with --kubeconfig"));
     }
@@ -310,12 +266,7 @@ fn where_a_kubeconfig_is_looked_for() {
 
 #[test]
 fn one_standard_input_for_one_file() {
-    mainstay([
-        "certs",
-        "show",
-        "--secret-file=-",
-        "--certificate-key-file=-",
-    ])
-    .run()
-    .refused(64, "only one of the files can be `-`, the standard input");
+    mainstay(["certs", "show", "--secret-file=-", "--certificate-key-file=-"])
+        .run()
+        .refused(64, "only one of the files can be `-`, the standard input");
 }

@@ -17,11 +17,8 @@ fn a_failed_step_takes_the_owner_token_back() {
     let forbidden = captured("kubeadm-1.20/secret-anonymous-403.http");
     let broken = failure(500, "InternalError", "etcdserver: request timed out");
     let invalid = failure(422, "Invalid", "it is invalid");
-    let steps = [
-        "Secret kubeadm-certs",
-        "Role kubeadm:kubeadm-certs",
-        "RoleBinding kubeadm:kubeadm-certs",
-    ];
+    let steps =
+        ["Secret kubeadm-certs", "Role kubeadm:kubeadm-certs", "RoleBinding kubeadm:kubeadm-certs"];
     for (call, step) in (2..).zip(steps) {
         for (answer, code, says) in [
             (&forbidden, 77, "is forbidden"),
@@ -31,11 +28,7 @@ fn a_failed_step_takes_the_owner_token_back() {
             let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
             server.fail(call, answer.clone());
             let ran = upload(&server, &lab, CLUSTERS[0]);
-            assert!(
-                ran.stderr
-                    .starts_with(&format!("mainstay: cannot write {step}: ")),
-                "{ran:?}"
-            );
+            assert!(ran.stderr.starts_with(&format!("mainstay: cannot write {step}: ")), "{ran:?}");
             assert!(ran.stderr.contains(says), "{ran:?}");
             assert_eq!((ran.code, ran.stdout.as_str()), (code, ""));
             let mut expected = FRESH[..=call].to_vec();
@@ -43,16 +36,8 @@ fn a_failed_step_takes_the_owner_token_back() {
             assert_eq!(server.calls(), expected);
             // Only the very token that was made.
             let options = server.body(call + 1);
-            assert_eq!(
-                options["preconditions"]["uid"],
-                "00000000-0000-4000-8000-000000000001"
-            );
-            assert!(
-                !server
-                    .secrets()
-                    .keys()
-                    .any(|name| name.starts_with("bootstrap-token"))
-            );
+            assert_eq!(options["preconditions"]["uid"], "00000000-0000-4000-8000-000000000001");
+            assert!(!server.secrets().keys().any(|name| name.starts_with("bootstrap-token")));
         }
     }
 }
@@ -109,45 +94,27 @@ fn an_owner_without_uid_is_no_owner() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
     let nameless = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bootstrap-token-abcdef"}});
     server.fail(1, (201, nameless));
-    upload(&server, &lab, CLUSTERS[0]).refused(
-        1,
-        "the owner token has no UID, so it is not the one that the API server stored",
-    );
+    upload(&server, &lab, CLUSTERS[0])
+        .refused(1, "the owner token has no UID, so it is not the one that the API server stored");
     assert_eq!(server.calls(), [FRESH[0], "POST ~", ROLLBACK]);
 }
 
 #[test]
 fn a_taken_id_is_drawn_again() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
-    server.fail(
-        1,
-        failure(409, "AlreadyExists", "secrets \"x\" already exists"),
-    );
+    server.fail(1, failure(409, "AlreadyExists", "secrets \"x\" already exists"));
     assert_eq!(upload(&server, &lab, CLUSTERS[0]).code, 0);
     assert_eq!(server.calls()[..3], [FRESH[0], "POST ~", "POST ~"]);
-    assert_ne!(
-        server.body(1)["metadata"]["name"],
-        server.body(2)["metadata"]["name"]
-    );
+    assert_ne!(server.body(1)["metadata"]["name"], server.body(2)["metadata"]["name"]);
 }
 
 /// The earlier upload is collected between our POST and our PUT.
 #[test]
 fn a_secret_that_vanishes_meanwhile_is_created_again() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
-    server.fail(
-        2,
-        failure(
-            409,
-            "AlreadyExists",
-            "secrets \"kubeadm-certs\" already exists",
-        ),
-    );
+    server.fail(2, failure(409, "AlreadyExists", "secrets \"kubeadm-certs\" already exists"));
     assert_eq!(upload(&server, &lab, CLUSTERS[0]).code, 0);
-    assert_eq!(
-        server.calls()[2..5],
-        ["POST ~", "PUT ~/kubeadm-certs", "POST ~"]
-    );
+    assert_eq!(server.calls()[2..5], ["POST ~", "PUT ~/kubeadm-certs", "POST ~"]);
 }
 
 #[test]
@@ -155,10 +122,7 @@ fn a_conflict_that_stays_is_told() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
     server.put_fixture("kubeadm-1.20/kubeadm-certs.secret.json");
     for call in [3, 5, 7] {
-        server.fail(
-            call,
-            failure(409, "Conflict", "Operation cannot be fulfilled"),
-        );
+        server.fail(call, failure(409, "Conflict", "Operation cannot be fulfilled"));
     }
     upload(&server, &lab, CLUSTERS[0]).refused(
         75,
@@ -223,11 +187,13 @@ fn bad_certificates_reach_no_cluster() {
 fn no_master_no_certificates() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
     let empty = lab.path("empty");
-    server
-        .mainstay(&lab, "certs upload --print-key --certificate-dir")
-        .arg(&empty)
-        .run()
-        .refused(1, &format!("there are no certificates (no {}); run this on a master, or give --certificate-dir", empty.join("ca.crt").display()));
+    server.mainstay(&lab, "certs upload --print-key --certificate-dir").arg(&empty).run().refused(
+        1,
+        &format!(
+            "there are no certificates (no {}); run this on a master, or give --certificate-dir",
+            empty.join("ca.crt").display()
+        ),
+    );
 }
 
 #[test]
@@ -254,10 +220,7 @@ fn wrong_input_makes_no_call() {
         ),
     ];
     for (arguments, sentence) in table {
-        server
-            .mainstay(&lab, &format!("certs upload {arguments}"))
-            .run()
-            .refused(64, sentence);
+        server.mainstay(&lab, &format!("certs upload {arguments}")).run().refused(64, sentence);
     }
     assert!(server.calls().is_empty());
 }

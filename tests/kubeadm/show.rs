@@ -29,10 +29,7 @@ fn owner(uid: &str, expiration: &str) -> Value {
 
 fn show(server: &Apiserver) -> Ran {
     let lab = Lab::new();
-    server
-        .mainstay(&lab, "certs show --certificate-key-file")
-        .arg(lab.key(CLUSTERS[0]))
-        .run()
+    server.mainstay(&lab, "certs show --certificate-key-file").arg(lab.key(CLUSTERS[0])).run()
 }
 
 fn owner_line(ran: &Ran) -> &str {
@@ -65,10 +62,7 @@ fn each_state_of_the_owner() {
             format!("expired at 2026-11-22T22:11:17+01:00{doomed}"),
         ),
         (Some(owner(OWNER_UID, "")), "never expires".to_owned()),
-        (
-            Some(owner(OWNER_UID, "soon")),
-            format!("has an unreadable expiration{doomed}"),
-        ),
+        (Some(owner(OWNER_UID, "soon")), format!("has an unreadable expiration{doomed}")),
         (
             Some(owner("another", "2099-01-02T03:04:05Z")),
             format!("gone, another object has its name (other UID){doomed}"),
@@ -78,10 +72,7 @@ fn each_state_of_the_owner() {
     for (owner, state) in table {
         let server = cluster();
         owner.into_iter().for_each(|owner| server.put(owner));
-        assert_eq!(
-            owner_line(&show(&server)),
-            format!("Owner {OWNER}: {state}")
-        );
+        assert_eq!(owner_line(&show(&server)), format!("Owner {OWNER}: {state}"));
     }
     let server = cluster();
     server.put(owner(OWNER_UID, "2099-01-02T03:04:05Z"));
@@ -99,10 +90,7 @@ fn no_right_to_see_the_owner() {
     let server = cluster();
     server.fail(1, captured("kubeadm-1.20/secret-anonymous-403.http"));
     let ran = show(&server);
-    assert_eq!(
-        owner_line(&ran),
-        format!("Owner {OWNER}: not known (no right to look at it)")
-    );
+    assert_eq!(owner_line(&ran), format!("Owner {OWNER}: not known (no right to look at it)"));
     assert_eq!(ran.code, 0);
 }
 

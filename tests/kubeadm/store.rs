@@ -26,17 +26,11 @@ impl Store {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match method {
             "GET" if path.ends_with("/secrets") => (200, self.list(path, query)),
-            "GET" => self
-                .found(path)
-                .map_or(not_found(path), |object| (200, object)),
+            "GET" => self.found(path).map_or(not_found(path), |object| (200, object)),
             "POST" => self.create(path, body),
             "PUT" => self.replace(path, body),
             "DELETE" => self.delete(path, body),
-            _ => failure(
-                405,
-                "MethodNotAllowed",
-                "the server does not allow this method",
-            ),
+            _ => failure(405, "MethodNotAllowed", "the server does not allow this method"),
         }
     }
 
@@ -45,10 +39,7 @@ impl Store {
     }
 
     fn list(&self, path: &str, query: &str) -> Value {
-        assert_eq!(
-            query,
-            "fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken"
-        );
+        assert_eq!(query, "fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken");
         let prefix = format!("{path}/");
         let mut items = Vec::new();
         for (path, object) in &self.objects {
@@ -67,11 +58,7 @@ impl Store {
         let name = body["metadata"]["name"].as_str().unwrap();
         let path = format!("{collection}/{name}");
         assert_eq!(path_of(body), path, "the object does not belong there");
-        assert_eq!(
-            body["metadata"].get("resourceVersion"),
-            None,
-            "not allowed on create"
-        );
+        assert_eq!(body["metadata"].get("resourceVersion"), None, "not allowed on create");
         if self.objects.contains_key(&path) {
             let message = format!("{} \"{name}\" already exists", resource(&path));
             return failure(409, "AlreadyExists", &message);
@@ -85,11 +72,9 @@ impl Store {
         assert_eq!(path_of(body), path, "the object does not belong there");
         match self.found(path) {
             None => not_found(path),
-            Some(old) if old["roleRef"] != body["roleRef"] => failure(
-                422,
-                "Invalid",
-                "roleRef: Invalid value: cannot change roleRef",
-            ),
+            Some(old) if old["roleRef"] != body["roleRef"] => {
+                failure(422, "Invalid", "roleRef: Invalid value: cannot change roleRef")
+            }
             Some(old) => {
                 let uid = old["metadata"]["uid"].as_str().unwrap().to_owned();
                 (200, self.write(path.to_owned(), body, &uid))
@@ -103,17 +88,10 @@ impl Store {
         };
         let wanted = &options["preconditions"]["uid"];
         if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
-            return failure(
-                409,
-                "Conflict",
-                "the UID in the precondition does not match",
-            );
+            return failure(409, "Conflict", "the UID in the precondition does not match");
         }
         self.objects.remove(path);
-        (
-            200,
-            json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
-        )
+        (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
     }
 
     fn write(&mut self, path: String, body: &Value, uid: &str) -> Value {
@@ -136,11 +114,7 @@ fn path_of(object: &Value) -> String {
     let group = if version == "v1" { "/api" } else { "/apis" };
     let kind = object["kind"].as_str().unwrap().to_lowercase();
     let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
-    format!(
-        "{group}/{version}/namespaces/{}/{kind}s/{}",
-        text("namespace"),
-        text("name")
-    )
+    format!("{group}/{version}/namespaces/{}/{kind}s/{}", text("namespace"), text("name"))
 }
 
 fn resource(path: &str) -> &str {

@@ -20,9 +20,7 @@ fn created(server: &Apiserver, call: usize) -> TokenSecret {
 
 fn tokens(server: &Apiserver) -> Vec<String> {
     let names = server.secrets().into_keys();
-    names
-        .filter(|name| name.starts_with("bootstrap-token-"))
-        .collect()
+    names.filter(|name| name.starts_with("bootstrap-token-")).collect()
 }
 
 #[test]
@@ -35,10 +33,9 @@ fn a_new_token_with_kubeadms_defaults() {
     assert_eq!(ran.stdout, format!("{}\n", *token.token.to_text()));
 
     // The same names and values as a token of kubeadm's.
-    let list: Value = serde_json::from_str(&fixture_text(
-        "kubeadm-1.20/bootstrap-tokens.secretlist.json",
-    ))
-    .unwrap();
+    let list: Value =
+        serde_json::from_str(&fixture_text("kubeadm-1.20/bootstrap-tokens.secretlist.json"))
+            .unwrap();
     let mut theirs = list["items"][0].clone();
     let ours = server.body(0);
     for entry in ["expiration", "token-id", "token-secret"] {
@@ -46,48 +43,30 @@ fn a_new_token_with_kubeadms_defaults() {
     }
     theirs["metadata"] = ours["metadata"].clone();
     assert_eq!(ours, theirs);
-    let left = token
-        .expiration
-        .unwrap()
-        .at()
-        .duration_since(jiff::Timestamp::now());
+    let left = token.expiration.unwrap().at().duration_since(jiff::Timestamp::now());
     assert!((86_390..=86_400).contains(&left.as_secs()));
 }
 
 #[test]
 fn a_token_as_wanted() {
     let server = Apiserver::bare(CLUSTERS[0]);
-    let ran = run(
-        &server,
-        &format!("token create {TOKEN} --ttl 0 --usages signing --description mine"),
-    );
+    let ran =
+        run(&server, &format!("token create {TOKEN} --ttl 0 --usages signing --description mine"));
     assert_eq!(ran.stdout, format!("{TOKEN}\n"));
     let token = created(&server, 0);
-    assert_eq!(
-        (token.expiration, token.description.as_str()),
-        (None, "mine")
-    );
+    assert_eq!((token.expiration, token.description.as_str()), (None, "mine"));
     assert!(token.groups.is_empty(), "groups are for logging in");
     assert_eq!(token.usages.len(), 1);
-    let ran = run(
-        &server,
-        "token create --groups system:bootstrappers:a,system:bootstrappers:b",
-    );
+    let ran = run(&server, "token create --groups system:bootstrappers:a,system:bootstrappers:b");
     assert_eq!(ran.code, 0);
-    assert_eq!(
-        created(&server, 1).groups,
-        ["system:bootstrappers:a", "system:bootstrappers:b"]
-    );
+    assert_eq!(created(&server, 1).groups, ["system:bootstrappers:a", "system:bootstrappers:b"]);
 }
 
 #[test]
 fn a_token_from_standard_input() {
     let server = Apiserver::bare(CLUSTERS[0]);
     let lab = Lab::new();
-    let ran = server
-        .mainstay(&lab, "token create -")
-        .stdin(format!("{TOKEN}\n"))
-        .run();
+    let ran = server.mainstay(&lab, "token create -").stdin(format!("{TOKEN}\n")).run();
     assert_eq!(ran.stdout, format!("{TOKEN}\n"));
 }
 
@@ -99,10 +78,7 @@ fn wrong_tokens_make_no_call() {
             "abcdef0123456789abcdef",
             "the token has no dot; it is 6 characters, a dot and 16 characters of a-z and 0-9",
         ),
-        (
-            "abcdef.0123456789abcde",
-            "the secret of the token has 15 characters instead of 16",
-        ),
+        ("abcdef.0123456789abcde", "the secret of the token has 15 characters instead of 16"),
         (
             "abcdeF.0123456789abcdef",
             "the id of the token has a character other than a-z and 0-9 after its first 5",
@@ -146,10 +122,7 @@ fn a_token_that_exists() {
 fn join_commands_like_kubeadms() {
     for (cluster, blanks) in [(CLUSTERS[0], "     "), (CLUSTERS[1], " ")] {
         let server = Apiserver::bare(cluster);
-        let ran = run(
-            &server,
-            &format!("token create {TOKEN} --print-join-command"),
-        );
+        let ran = run(&server, &format!("token create {TOKEN} --print-join-command"));
         let lab = Lab::new();
         let ca = lab.file("ca.crt", &server.ca_pem);
         let pin = crate::lab::mainstay(["ca-hash", "--ca"]).arg(ca).output();
@@ -174,10 +147,7 @@ fn join_commands_like_kubeadms() {
 
 fn control_plane(server: &Apiserver, lab: &Lab) -> Ran {
     server
-        .mainstay(
-            lab,
-            "token create --print-join-command --control-plane --certificate-dir",
-        )
+        .mainstay(lab, "token create --print-join-command --control-plane --certificate-dir")
         .arg(lab.pki(CLUSTERS[0]))
         .run()
 }
@@ -227,10 +197,7 @@ fn a_failed_upload_takes_the_token_back() {
         let ran = control_plane(&server, &lab);
         assert_eq!((ran.code, ran.stdout.as_str()), (77, ""), "{ran:?}");
         assert_eq!(tokens(&server), Vec::<String>::new());
-        assert_eq!(
-            server.calls().last().unwrap(),
-            "DELETE ~/bootstrap-token-ID"
-        );
+        assert_eq!(server.calls().last().unwrap(), "DELETE ~/bootstrap-token-ID");
     }
 }
 
@@ -266,10 +233,7 @@ fn the_list_is_kubeadms() {
         let ran = run(&server, "token list");
         let theirs = fixture_text(&format!("{cluster}/token-list.txt"));
         assert_eq!(without_ttl(&ran.stdout), without_ttl(&theirs));
-        assert_eq!(
-            server.calls(),
-            ["GET ~?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken"]
-        );
+        assert_eq!(server.calls(), ["GET ~?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken"]);
     }
     assert_eq!(run(&Apiserver::bare(CLUSTERS[0]), "token list").stdout, "");
 }

@@ -70,14 +70,8 @@ fn the_owner_token_is_kubeadms() {
     let owner = server.body(1);
     let data = owner["data"].as_object().unwrap();
     let names: Vec<_> = data.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["description", "expiration", "token-id", "token-secret"]
-    );
-    assert_eq!(
-        text(&data["description"]),
-        "Proxy for managing TTL for the kubeadm-certs secret"
-    );
+    assert_eq!(names, ["description", "expiration", "token-id", "token-secret"]);
+    assert_eq!(text(&data["description"]), "Proxy for managing TTL for the kubeadm-certs secret");
     let end: Expiration = text(&data["expiration"]).parse().unwrap();
     let left = end.at().duration_since(jiff::Timestamp::now()).as_secs();
     assert!((1790..=1800).contains(&left), "{left}");
@@ -95,10 +89,9 @@ fn the_secret_opens_and_names_its_owner() {
         let sent = server.body(2);
         let owner = server.body(1)["metadata"]["name"].clone();
         let stored_owner = &server.secrets()[owner.as_str().unwrap()];
-        let captured: Value = serde_json::from_str(&fixture_text(&format!(
-            "{cluster}/kubeadm-certs.secret.json"
-        )))
-        .unwrap();
+        let captured: Value =
+            serde_json::from_str(&fixture_text(&format!("{cluster}/kubeadm-certs.secret.json")))
+                .unwrap();
         let mut expected = as_sent(captured);
         expected["data"] = sent["data"].clone();
         expected["metadata"]["ownerReferences"][0]["name"] = owner.clone();
@@ -136,10 +129,7 @@ fn a_second_upload_replaces_the_first() {
         .mainstay(&lab, "certs upload --print-key --certificate-dir")
         .arg(lab.pki(CLUSTERS[0]))
         .run();
-    assert!(
-        ran.stderr
-            .contains("; an earlier upload was replaced, its key is worth nothing now")
-    );
+    assert!(ran.stderr.contains("; an earlier upload was replaced, its key is worth nothing now"));
     assert_eq!(
         server.calls()[5..],
         [
@@ -155,10 +145,7 @@ fn a_second_upload_replaces_the_first() {
     );
     let second = stored_certs(&server);
     assert_eq!(second.metadata.uid, first.metadata.uid);
-    assert_ne!(
-        second.metadata.owner_references,
-        first.metadata.owner_references
-    );
+    assert_ne!(second.metadata.owner_references, first.metadata.owner_references);
     let sealed = SealedCerts::from_secret(&second).unwrap();
     assert!(sealed.open(&key(CLUSTERS[0])).is_err());
     assert!(sealed.open(&ran.stdout.trim_end().parse().unwrap()).is_ok());

@@ -56,9 +56,7 @@ impl KubeconfigFiles {
 
     fn named_by_environment(&self) -> Vec<PathBuf> {
         let value = self.environment.clone().unwrap_or_default();
-        std::env::split_paths(&value)
-            .filter(|path| !path.as_os_str().is_empty())
-            .collect()
+        std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
     }
 }
 
@@ -83,9 +81,7 @@ impl Access {
         let shown = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
         let wants_proxy = current_cluster(&merged).is_some_and(|it| it.proxy_url.is_some());
         if wants_proxy {
-            return Err(AccessError::Proxy {
-                file: shown.to_owned(),
-            });
+            return Err(AccessError::Proxy { file: shown.to_owned() });
         }
         let mut config =
             Config::try_from(merged).map_err(|error| AccessError::kubeconfig(shown, &error))?;
@@ -182,11 +178,9 @@ impl AccessError {
         let reason = match error {
             // The parser's message may quote a secret.
             KubeconfigError::Parse(error) => match error.location() {
-                Some(at) => format!(
-                    "not a kubeconfig (line {}, column {})",
-                    at.line(),
-                    at.column()
-                ),
+                Some(at) => {
+                    format!("not a kubeconfig (line {}, column {})", at.line(), at.column())
+                }
                 None => "not a kubeconfig".to_owned(),
             },
             KubeconfigError::ReadConfig(source, _) => format!("cannot read it: {source}"),
@@ -201,10 +195,7 @@ impl AccessError {
             }
             other => other.to_string(),
         };
-        Self::Kubeconfig {
-            file: file.to_owned(),
-            reason,
-        }
+        Self::Kubeconfig { file: file.to_owned(), reason }
     }
 
     pub(super) fn credentials(error: &kube::Error) -> Self {
@@ -225,9 +216,6 @@ impl AccessError {
 
 /// Paths for a message.
 fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     paths.join(", ")
 }

@@ -110,10 +110,7 @@ impl Cluster {
     ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         match timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ApiError::Timeout {
-                server: self.server.clone(),
-                limit: ANSWER_TIMEOUT,
-            }),
+            Err(_) => Err(ApiError::Timeout { server: self.server.clone(), limit: ANSWER_TIMEOUT }),
         }
     }
 
@@ -127,16 +124,11 @@ impl Cluster {
             .method(method)
             .uri(path)
             .header("accept", "application/json")
-            .header(
-                "user-agent",
-                concat!("mainstay/", env!("CARGO_PKG_VERSION")),
-            );
+            .header("user-agent", concat!("mainstay/", env!("CARGO_PKG_VERSION")));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
-        let request = request
-            .body(Body::from(body))
-            .map_err(|_| self.unreadable(path))?;
+        let request = request.body(Body::from(body)).map_err(|_| self.unreadable(path))?;
         let answer = self.client.send(request).await;
         let answer = answer.map_err(|error| ApiError::of_request(&self.server, &error))?;
         let code = answer.status();
@@ -152,10 +144,7 @@ impl Cluster {
     }
 
     fn refusal(&self, code: StatusCode, content: &[u8]) -> ApiError {
-        ApiError::Status {
-            server: self.server.clone(),
-            status: ApiStatus::read(code, content),
-        }
+        ApiError::Status { server: self.server.clone(), status: ApiStatus::read(code, content) }
     }
 
     fn read<T: DeserializeOwned>(&self, path: &str, answer: &[u8]) -> Result<T, ApiError> {
@@ -164,10 +153,7 @@ impl Cluster {
     }
 
     fn unreadable(&self, path: &str) -> ApiError {
-        ApiError::Unreadable {
-            server: self.server.clone(),
-            path: path.to_owned(),
-        }
+        ApiError::Unreadable { server: self.server.clone(), path: path.to_owned() }
     }
 }
 

@@ -82,11 +82,7 @@ impl ApiError {
     pub(super) fn of(server: &str, error: &(dyn Error + 'static)) -> Self {
         let server = server.to_owned();
         let (reason, tls) = innermost(error);
-        if tls {
-            Self::Untrusted { server, reason }
-        } else {
-            Self::Unreachable { server, reason }
-        }
+        if tls { Self::Untrusted { server, reason } } else { Self::Unreachable { server, reason } }
     }
 
     /// What the apiserver said, if it said anything.
@@ -113,13 +109,7 @@ impl ApiError {
     /// Whether these credentials are not accepted or not enough.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        matches!(
-            self.status(),
-            Some(ApiStatus {
-                code: 401 | 403,
-                ..
-            })
-        )
+        matches!(self.status(), Some(ApiStatus { code: 401 | 403, .. }))
     }
 }
 
@@ -199,11 +189,7 @@ impl fmt::Display for ApiStatus {
 /// A server's text, fit for a terminal.
 fn clean(message: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
-    message
-        .chars()
-        .map(printable)
-        .take(MESSAGE_CHARS_MAX)
-        .collect()
+    message.chars().map(printable).take(MESSAGE_CHARS_MAX).collect()
 }
 
 /// The text of the innermost cause, and whether TLS is among the causes.

@@ -53,10 +53,7 @@ async fn state(
 ) -> Result<Option<OwnerState>, ApiError> {
     let is_name = |name: &str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
+        !name.is_empty() && name.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'.'))
     };
     if reference.kind != "Secret" || !is_name(&reference.name) {
         return Ok(None);

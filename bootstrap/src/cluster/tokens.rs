@@ -37,10 +37,7 @@ pub async fn create_token(
     let id = token.token.id().clone();
     let stored: Result<Secret, _> = cluster.create(&secrets_path(), &token.to_secret()?).await;
     match stored {
-        Ok(stored) => Ok(NewToken {
-            id,
-            uid: stored.metadata.uid,
-        }),
+        Ok(stored) => Ok(NewToken { id, uid: stored.metadata.uid }),
         Err(error) if already_exists(&error) => Err(TokenCallError::Exists { id }),
         Err(error) => Err(error.into()),
     }
@@ -63,10 +60,7 @@ pub async fn list_tokens(cluster: &Cluster) -> Result<FoundTokens, ApiError> {
     let type_only = TOKEN_SECRET_TYPE.replace('/', "%2F");
     let path = format!("{}?fieldSelector=type%3D{type_only}", secrets_path());
     let list: Option<List<Secret>> = cluster.get(&path).await?;
-    let mut found = FoundTokens {
-        tokens: Vec::new(),
-        unreadable: Vec::new(),
-    };
+    let mut found = FoundTokens { tokens: Vec::new(), unreadable: Vec::new() };
     for secret in list.map(|list| list.items).unwrap_or_default() {
         match TokenSecret::from_secret(&secret) {
             Ok(token) => found.tokens.push(token),

@@ -83,11 +83,7 @@ pub async fn upload_certs(
     let left_behind = leftover(delete_owner(cluster, &owner).await, &owner, expiration);
     Err(match failure {
         None => UploadError::Interrupted { left_behind },
-        Some((step, source)) => UploadError::Store {
-            step,
-            source,
-            left_behind,
-        },
+        Some((step, source)) => UploadError::Store { step, source, left_behind },
     })
 }
 
@@ -153,9 +149,7 @@ async fn create_or_replace(
 
 /// Whether somebody else deleted or changed the object at the same time.
 fn is_race(error: &ApiError) -> bool {
-    error
-        .status()
-        .is_some_and(|status| status.is_not_found() || status.is_conflict())
+    error.status().is_some_and(|status| status.is_not_found() || status.is_conflict())
 }
 
 /// Collection and object of a kind of RBAC rule.
@@ -169,9 +163,7 @@ fn rbac_paths(kind: &str, name: &str) -> (String, String) {
 /// Deletes the owner token, if it still is the one that was created.
 async fn delete_owner(cluster: &Cluster, owner: &Secret) -> Result<(), ApiError> {
     let path = secret_path(&owner.metadata.name);
-    cluster
-        .take_back(&path, owner.metadata.uid.as_deref())
-        .await
+    cluster.take_back(&path, owner.metadata.uid.as_deref()).await
 }
 
 /// What to say if the owner token could not be deleted.

@@ -24,10 +24,7 @@ impl CaPin {
         let (_rest, certificate) =
             X509Certificate::from_der(der).map_err(|_| CaPinError::NotACertificate)?;
         let sum = digest(&SHA256, certificate.public_key().raw);
-        sum.as_ref()
-            .try_into()
-            .map(Self)
-            .map_err(|_| CaPinError::NotACertificate)
+        sum.as_ref().try_into().map(Self).map_err(|_| CaPinError::NotACertificate)
     }
 
     /// The pins of all certificates of a PEM bundle, in its order, at least one. Put all of them
@@ -40,11 +37,7 @@ impl CaPin {
         let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
         let pins = certificates.map(|block| Self::of_certificate(&block.der));
         let pins = pins.collect::<Result<Vec<_>, _>>()?;
-        if pins.is_empty() {
-            Err(CaPinError::NoCertificate)
-        } else {
-            Ok(pins)
-        }
+        if pins.is_empty() { Err(CaPinError::NoCertificate) } else { Ok(pins) }
     }
 
     /// kubeadm's rule: a cluster is trusted if any of its CAs has any of the pins.
@@ -77,9 +70,7 @@ impl FromStr for CaPin {
         if !kind.eq_ignore_ascii_case("sha256") {
             return Err(CaPinError::Kind);
         }
-        let sum = HEXLOWER_PERMISSIVE
-            .decode(hex.as_bytes())
-            .map_err(|_| CaPinError::Shape)?;
+        let sum = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| CaPinError::Shape)?;
         sum.try_into().map(Self).map_err(|_| CaPinError::Shape)
     }
 }

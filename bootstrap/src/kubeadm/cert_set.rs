@@ -62,10 +62,7 @@ impl CertSet {
 
     /// Every entry of the topology with its file, absent ones included.
     pub fn entries(&self) -> impl Iterator<Item = (CertEntry, Option<&[u8]>)> {
-        self.topology
-            .entries()
-            .iter()
-            .map(|entry| (*entry, self.file(*entry)))
+        self.topology.entries().iter().map(|entry| (*entry, self.file(*entry)))
     }
 
     /// Everything that would make a join fail or a cluster split: absent files, files that hold
@@ -114,10 +111,7 @@ impl CertSet {
                 converted.push(*entry);
             }
         }
-        Ok(Upload {
-            certs: self,
-            converted,
-        })
+        Ok(Upload { certs: self, converted })
     }
 
     /// What is wrong with one file by itself.
@@ -139,10 +133,7 @@ impl CertSet {
             EntryKind::Certificate | EntryKind::PublicKey => public_key(entry, &blocks).is_some(),
             EntryKind::PrivateKey => PrivateKey::from_blocks(&blocks).is_some(),
         };
-        (!good).then(|| Defect::WrongContent {
-            entry,
-            found: labels(&blocks),
-        })
+        (!good).then(|| Defect::WrongContent { entry, found: labels(&blocks) })
     }
 
     /// Whether a private key does not fit its certificate or public key.
@@ -156,10 +147,7 @@ impl CertSet {
 
 impl fmt::Debug for CertSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes = self
-            .files
-            .iter()
-            .map(|(entry, file)| (entry.data_key(), file.len()));
+        let sizes = self.files.iter().map(|(entry, file)| (entry.data_key(), file.len()));
         f.debug_map().entries(sizes).finish()
     }
 }
@@ -179,9 +167,7 @@ fn certified_key(certificate: &X509Certificate<'_>) -> Option<PublicKey> {
 
 fn first_certificate(blocks: &[PemBlock]) -> Option<X509Certificate<'_>> {
     let block = blocks.iter().find(|block| block.label == "CERTIFICATE")?;
-    X509Certificate::from_der(&block.der)
-        .ok()
-        .map(|(_rest, certificate)| certificate)
+    X509Certificate::from_der(&block.der).ok().map(|(_rest, certificate)| certificate)
 }
 
 /// The labels of a file's blocks, for a message.

@@ -124,24 +124,15 @@ struct RawEtcd {
 impl RawConfiguration {
     fn checked(self) -> Result<ClusterConfiguration, ClusterConfigError> {
         let api = ConfigApi::from_api_version(&self.api_version);
-        let endpoint = self
-            .control_plane_endpoint
-            .filter(|endpoint| !endpoint.is_empty());
-        let directory = self
-            .certificates_dir
-            .filter(|path| !path.as_os_str().is_empty());
+        let endpoint = self.control_plane_endpoint.filter(|endpoint| !endpoint.is_empty());
+        let directory = self.certificates_dir.filter(|path| !path.as_os_str().is_empty());
         Ok(ClusterConfiguration {
-            api: api.ok_or(ClusterConfigError::UnknownApi {
-                api_version: self.api_version,
-            })?,
+            api: api.ok_or(ClusterConfigError::UnknownApi { api_version: self.api_version })?,
             kubernetes_version: self.kubernetes_version.unwrap_or_default().parse()?,
             cluster_name: self.cluster_name.unwrap_or_else(|| "kubernetes".to_owned()),
             control_plane_endpoint: endpoint.map(|endpoint| endpoint.parse()).transpose()?,
             certificates_dir: directory.unwrap_or_else(|| CERTIFICATES_DIR.into()),
-            cert_sans: self
-                .api_server
-                .and_then(|server| server.cert_sans)
-                .unwrap_or_default(),
+            cert_sans: self.api_server.and_then(|server| server.cert_sans).unwrap_or_default(),
             etcd: match self.etcd.and_then(|etcd| etcd.external) {
                 Some(external) => Etcd::External(external),
                 None => Etcd::Local,

@@ -38,21 +38,13 @@ impl ClusterInfo {
     /// # Errors
     /// [`ClusterInfoError`] if there is no kubeconfig of exactly one cluster.
     pub fn from_config_map(map: &ConfigMap) -> Result<Self, ClusterInfoError> {
-        let kubeconfig = map
-            .data
-            .get(KUBECONFIG)
-            .ok_or(ClusterInfoError::NoKubeconfig)?
-            .clone();
+        let kubeconfig = map.data.get(KUBECONFIG).ok_or(ClusterInfoError::NoKubeconfig)?.clone();
         let access = ClusterAccess::only(&kubeconfig)?;
         let signature = |(name, value): (&String, &String)| {
             let id = name.strip_prefix(SIGNATURE_PREFIX)?.parse().ok()?;
             Some((id, value.clone()))
         };
-        Ok(Self {
-            kubeconfig,
-            access,
-            signatures: map.data.iter().filter_map(signature).collect(),
-        })
+        Ok(Self { kubeconfig, access, signatures: map.data.iter().filter_map(signature).collect() })
     }
 
     /// The server and CA that the cluster gives out: the control plane endpoint.
@@ -89,10 +81,7 @@ impl ClusterInfo {
     /// Signs a kubeconfig as the cluster's own signer does: name and value of the entry to add.
     #[must_use]
     pub fn sign(token: &BootstrapToken, kubeconfig: &str) -> (String, String) {
-        (
-            format!("{SIGNATURE_PREFIX}{}", token.id()),
-            jws::sign(token, kubeconfig),
-        )
+        (format!("{SIGNATURE_PREFIX}{}", token.id()), jws::sign(token, kubeconfig))
     }
 }
 

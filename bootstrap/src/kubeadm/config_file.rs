@@ -100,11 +100,7 @@ impl ConfigFile<'_> {
         yaml.line(0, "apiServer:");
         yaml.line(2, "certSANs:");
         let host = self.endpoint.host();
-        let others = self
-            .cert_sans
-            .iter()
-            .map(String::as_str)
-            .filter(|name| *name != host);
+        let others = self.cert_sans.iter().map(String::as_str).filter(|name| *name != host);
         for name in std::iter::once(host).chain(others) {
             yaml.line(2, &format!("- {}", *quote(name)));
         }
@@ -117,20 +113,14 @@ impl ConfigFile<'_> {
     }
 
     fn write_networking(&self, yaml: &mut Yaml) {
-        let Networking {
-            dns_domain,
-            pod_subnet,
-            service_subnet,
-        } = &self.networking;
+        let Networking { dns_domain, pod_subnet, service_subnet } = &self.networking;
         let fields = [
             ("dnsDomain", dns_domain),
             ("podSubnet", pod_subnet),
             ("serviceSubnet", service_subnet),
         ];
-        let given: Vec<_> = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
-            .collect();
+        let given: Vec<_> =
+            fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
         if !given.is_empty() {
             yaml.line(0, "networking:");
         }
@@ -193,10 +183,7 @@ impl Yaml {
 
     /// A field that is a string whatever it looks like.
     fn quoted(&mut self, indent: usize, name: &str, value: &str) {
-        self.line(
-            indent,
-            &Zeroizing::new(format!("{name}: {}", *quote(value))),
-        );
+        self.line(indent, &Zeroizing::new(format!("{name}: {}", *quote(value))));
     }
 }
 

@@ -36,19 +36,14 @@ impl FromStr for ControlPlaneEndpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let (host, port) = split(text)?;
         let is_v6 = |ip: &IpAddr| ip.is_ipv6();
-        let bracketed = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match bracketed {
             Some(host) if host.parse().is_ok_and(|ip| is_v6(&ip)) => host,
             Some(_) => return Err(EndpointError::Host),
             None if host.parse::<IpAddr>().is_ok() || is_dns_name(host) => host,
             None => return Err(EndpointError::Host),
         };
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 

@@ -70,11 +70,7 @@ impl CertEntry {
     /// The entry with this data key, or `None` if kubeadm knows no such entry.
     #[must_use]
     pub fn from_data_key(key: &str) -> Option<Self> {
-        STACKED
-            .iter()
-            .chain(&EXTERNAL)
-            .copied()
-            .find(|entry| entry.data_key() == key)
+        STACKED.iter().chain(&EXTERNAL).copied().find(|entry| entry.data_key() == key)
     }
 
     /// The file below the certificates directory, or `None` for the files of an external etcd,

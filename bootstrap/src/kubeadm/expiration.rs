@@ -22,10 +22,7 @@ impl Expiration {
     pub fn utc(at: Timestamp) -> Self {
         // Cutting a moment to its second cannot leave the range of moments.
         let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-        Self {
-            at,
-            offset: Offset::UTC,
-        }
+        Self { at, offset: Offset::UTC }
     }
 
     /// The moment.
@@ -47,10 +44,7 @@ impl FromStr for Expiration {
     fn from_str(text: &str) -> Result<Self, ExpirationError> {
         let zone = zone_of(text).ok_or(ExpirationError)?;
         let at = text.parse().map_err(|_| ExpirationError)?;
-        Ok(Self {
-            at,
-            offset: offset_of(zone).ok_or(ExpirationError)?,
-        })
+        Ok(Self { at, offset: offset_of(zone).ok_or(ExpirationError)? })
     }
 }
 
@@ -63,12 +57,7 @@ impl fmt::Display for Expiration {
             return f.write_str("Z");
         }
         let sign = if minutes < 0 { '-' } else { '+' };
-        write!(
-            f,
-            "{sign}{:02}:{:02}",
-            minutes.abs() / 60,
-            minutes.abs() % 60
-        )
+        write!(f, "{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
     }
 }
 
@@ -93,13 +82,10 @@ fn zone_of(text: &str) -> Option<&str> {
 /// Whether `text` is like `shape`, where `d` stands for a digit.
 fn has_shape(text: &str, shape: &[u8]) -> bool {
     text.len() == shape.len()
-        && text
-            .bytes()
-            .zip(shape)
-            .all(|(byte, expected)| match expected {
-                b'd' => byte.is_ascii_digit(),
-                other => byte == *other,
-            })
+        && text.bytes().zip(shape).all(|(byte, expected)| match expected {
+            b'd' => byte.is_ascii_digit(),
+            other => byte == *other,
+        })
 }
 
 /// The offset of `Z` or `±hh:mm`.
@@ -109,12 +95,7 @@ fn offset_of(zone: &str) -> Option<Offset> {
     };
     let minutes: i32 = minutes.parse().ok()?;
     let seconds = hours.trim_start_matches(['+', '-']).parse::<i32>().ok()? * 3600 + minutes * 60;
-    Offset::from_seconds(if zone.starts_with('-') {
-        -seconds
-    } else {
-        seconds
-    })
-    .ok()
+    Offset::from_seconds(if zone.starts_with('-') { -seconds } else { seconds }).ok()
 }
 
 /// The text is no moment. The token cleaner deletes a token with such an expiration at once.

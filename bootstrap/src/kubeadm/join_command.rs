@@ -44,14 +44,7 @@ impl JoinCommand<'_> {
         let indent = if version.is_at_least(21) { "" } else { "    " };
         let token = self.token.to_text();
         let mut line = Zeroizing::new(String::with_capacity(512 + 96 * self.pins.len()));
-        for part in [
-            "kubeadm join ",
-            self.address,
-            " --token ",
-            &token,
-            " ",
-            indent,
-        ] {
+        for part in ["kubeadm join ", self.address, " --token ", &token, " ", indent] {
             line.push_str(part);
         }
         for pin in self.pins {

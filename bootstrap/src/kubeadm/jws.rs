@@ -14,10 +14,7 @@ pub(super) fn sign(token: &BootstrapToken, content: &str) -> String {
 
 /// Whether `signature` is what [`sign`] gives, compared as text and in constant time.
 pub(super) fn verify(token: &BootstrapToken, content: &str, signature: &str) -> bool {
-    sign(token, content)
-        .as_bytes()
-        .ct_eq(signature.as_bytes())
-        .into()
+    sign(token, content).as_bytes().ct_eq(signature.as_bytes()).into()
 }
 
 fn detached(id: &TokenId, secret: &[u8], content: &str) -> String {
@@ -28,10 +25,7 @@ fn detached(id: &TokenId, secret: &[u8], content: &str) -> String {
     signing.update(header.as_bytes());
     signing.update(b".");
     signing.update(BASE64URL_NOPAD.encode(content.as_bytes()).as_bytes());
-    format!(
-        "{header}..{}",
-        BASE64URL_NOPAD.encode(signing.sign().as_ref())
-    )
+    format!("{header}..{}", BASE64URL_NOPAD.encode(signing.sign().as_ref()))
 }
 
 #[cfg(test)]

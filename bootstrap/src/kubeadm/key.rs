@@ -57,27 +57,17 @@ impl FromStr for CertificateKey {
             return Err(CertificateKeyError::Empty);
         }
         // Like Go's hex.DecodeString: a foreign character is named before an odd length.
-        let foreign = text
-            .chars()
-            .enumerate()
-            .find(|(_, c)| !c.is_ascii_hexdigit());
+        let foreign = text.chars().enumerate().find(|(_, c)| !c.is_ascii_hexdigit());
         if let Some((position, character)) = foreign {
-            return Err(CertificateKeyError::NotHex {
-                code: character.into(),
-                position,
-            });
+            return Err(CertificateKeyError::NotHex { code: character.into(), position });
         }
         if !text.len().is_multiple_of(2) {
             return Err(CertificateKeyError::OddLength { digits: text.len() });
         }
-        let bytes = HEXLOWER_PERMISSIVE
-            .decode(text.as_bytes())
-            .map(Zeroizing::new);
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map(Zeroizing::new);
         match bytes {
             Ok(bytes) if matches!(bytes.len(), 16 | 24 | 32) => Ok(Self(bytes)),
-            _ => Err(CertificateKeyError::Size {
-                bytes: text.len() / 2,
-            }),
+            _ => Err(CertificateKeyError::Size { bytes: text.len() / 2 }),
         }
     }
 }

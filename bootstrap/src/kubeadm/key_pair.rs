@@ -48,15 +48,8 @@ pub(super) enum Curve {
 
 /// A private key. `pkcs8` tells whether it was in that form.
 pub(super) enum PrivateKey {
-    Rsa {
-        public: PublicKey,
-    },
-    Ec {
-        curve: Curve,
-        scalar: Zeroizing<Vec<u8>>,
-        point: Option<Vec<u8>>,
-        pkcs8: bool,
-    },
+    Rsa { public: PublicKey },
+    Ec { curve: Curve, scalar: Zeroizing<Vec<u8>>, point: Option<Vec<u8>>, pkcs8: bool },
 }
 
 impl PublicKey {
@@ -70,10 +63,7 @@ impl PublicKey {
             rsa_public(&mut numbers)
         } else {
             let curve = Curve::from_oid(take(&mut parameters, OID)?)?;
-            (algorithm == OID_EC).then(|| Self::Ec {
-                curve,
-                point: key.to_vec(),
-            })
+            (algorithm == OID_EC).then(|| Self::Ec { curve, point: key.to_vec() })
         }
     }
 }
@@ -82,9 +72,7 @@ impl PrivateKey {
     /// Reads the first private key of a PEM file in PKCS#1, SEC1 or PKCS#8 form. An `EC PARAMETERS`
     /// block before it is passed over. `None` if there is none of RSA or a known curve.
     pub(super) fn from_blocks(blocks: &[PemBlock]) -> Option<Self> {
-        let block = blocks
-            .iter()
-            .find(|block| block.label.ends_with("PRIVATE KEY"))?;
+        let block = blocks.iter().find(|block| block.label.ends_with("PRIVATE KEY"))?;
         match block.label.as_str() {
             "RSA PRIVATE KEY" => Self::from_pkcs1(&block.der),
             SEC1_LABEL => Self::from_sec1(&block.der, None, false),
@@ -96,9 +84,7 @@ impl PrivateKey {
     fn from_pkcs1(der: &[u8]) -> Option<Self> {
         let mut key = content(der)?;
         take(&mut key, INTEGER)?;
-        Some(Self::Rsa {
-            public: rsa_public(&mut key)?,
-        })
+        Some(Self::Rsa { public: rsa_public(&mut key)? })
     }
 
     fn from_pkcs8(der: &[u8]) -> Option<Self> {
@@ -110,9 +96,7 @@ impl PrivateKey {
             return Self::from_pkcs1(key);
         }
         let curve = Curve::from_oid(take(&mut parameters, OID)?)?;
-        (algorithm == OID_EC)
-            .then(|| Self::from_sec1(key, Some(curve), true))
-            .flatten()
+        (algorithm == OID_EC).then(|| Self::from_sec1(key, Some(curve), true)).flatten()
     }
 
     /// RFC 5915. Inside PKCS#8 the curve usually stands outside only.
@@ -126,12 +110,7 @@ impl PrivateKey {
             .and_then(|mut bits| take(&mut bits, BIT_STRING)?.split_first())
             .map(|(_unused_bits, point)| point.to_vec())
             .filter(|point| point.len() == 1 + 2 * curve.scalar_bytes());
-        Some(Self::Ec {
-            curve,
-            scalar: curve.padded(scalar)?,
-            point,
-            pkcs8,
-        })
+        Some(Self::Ec { curve, scalar: curve.padded(scalar)?, point, pkcs8 })
     }
 
     /// Whether the key is EC in PKCS#8 form, which kubeadm up to 1.21 does not read.
@@ -145,18 +124,7 @@ impl PrivateKey {
     pub(super) fn fits(&self, public: &PublicKey) -> bool {
         match (self, public) {
             (Self::Rsa { public: own }, other) => own == other,
-            (
-                Self::Ec {
-                    curve,
-                    scalar,
-                    point,
-                    ..
-                },
-                PublicKey::Ec {
-                    curve: other,
-                    point: q,
-                },
-            ) => {
+            (Self::Ec { curve, scalar, point, .. }, PublicKey::Ec { curve: other, point: q }) => {
                 curve == other
                     && match curve.signing() {
                         Some(algorithm) => EcdsaKeyPair::from_private_key_and_public_key(
@@ -176,13 +144,7 @@ impl PrivateKey {
     /// The same EC key as a PEM file in SEC1 form, with the curve named in it as Go requires;
     /// `None` for an RSA key, which needs no other form.
     pub(super) fn to_sec1_pem(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let Self::Ec {
-            curve,
-            scalar,
-            point,
-            ..
-        } = self
-        else {
+        let Self::Ec { curve, scalar, point, .. } = self else {
             return None;
         };
         let mut body = Zeroizing::new(vec![0x02, 0x01, 0x01]);
@@ -197,9 +159,7 @@ impl PrivateKey {
 
 impl Curve {
     fn from_oid(oid: &[u8]) -> Option<Self> {
-        [Self::P256, Self::P384, Self::P521]
-            .into_iter()
-            .find(|curve| curve.oid() == oid)
+        [Self::P256, Self::P384, Self::P521].into_iter().find(|curve| curve.oid() == oid)
     }
 
     fn oid(self) -> &'static [u8] {
@@ -276,9 +236,7 @@ fn take_class<'a>(input: &mut &'a [u8], class: Class, tag: u32) -> Option<&'a [u
 
 /// Writes one DER element of at most 65535 bytes, far more than an EC key needs.
 fn tlv(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
-    let [high, low] = u16::try_from(content.len())
-        .unwrap_or(u16::MAX)
-        .to_be_bytes();
+    let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut element = Zeroizing::new(Vec::with_capacity(content.len() + 4));
     element.push(tag);
     match (high, low) {

@@ -49,13 +49,9 @@ impl ClusterAccess {
     /// # Errors
     /// [`KubeconfigError`], also if there is not exactly one cluster.
     pub fn only(kubeconfig: &str) -> Result<Self, KubeconfigError> {
-        let clusters = RawKubeconfig::parse(kubeconfig)?
-            .clusters
-            .unwrap_or_default();
+        let clusters = RawKubeconfig::parse(kubeconfig)?.clusters.unwrap_or_default();
         let found = clusters.len();
-        let only: [_; 1] = clusters
-            .try_into()
-            .map_err(|_| KubeconfigError::NotOne { found })?;
+        let only: [_; 1] = clusters.try_into().map_err(|_| KubeconfigError::NotOne { found })?;
         let [cluster] = only;
         cluster.cluster.checked()
     }
@@ -115,9 +111,7 @@ impl RawKubeconfig {
 impl RawCluster {
     fn checked(self) -> Result<ClusterAccess, KubeconfigError> {
         let server = self.server.filter(|server| !server.is_empty());
-        let data = self
-            .certificate_authority_data
-            .filter(|data| !data.is_empty());
+        let data = self.certificate_authority_data.filter(|data| !data.is_empty());
         // As in kubectl, data inside wins over a file.
         let authority = match (data, self.certificate_authority) {
             (Some(data), _) => {
@@ -126,10 +120,7 @@ impl RawCluster {
             }
             (None, file) => file.map(Authority::File),
         };
-        Ok(ClusterAccess {
-            server: server.ok_or(KubeconfigError::NoServer)?,
-            authority,
-        })
+        Ok(ClusterAccess { server: server.ok_or(KubeconfigError::NoServer)?, authority })
     }
 }
 

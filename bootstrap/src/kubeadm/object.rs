@@ -48,11 +48,7 @@ impl ObjectMeta {
     /// Metadata of a new object.
     #[must_use]
     pub fn named(name: impl Into<String>, namespace: &str) -> Self {
-        Self {
-            name: name.into(),
-            namespace: Some(namespace.to_owned()),
-            ..Self::default()
-        }
+        Self { name: name.into(), namespace: Some(namespace.to_owned()), ..Self::default() }
     }
 }
 
@@ -84,11 +80,7 @@ pub struct Secret {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub api_version: String,
     /// The entries.
-    #[serde(
-        default,
-        skip_serializing_if = "Data::is_empty",
-        deserialize_with = "null_as_default"
-    )]
+    #[serde(default, skip_serializing_if = "Data::is_empty", deserialize_with = "null_as_default")]
     pub data: Data,
     /// `Secret`; empty inside a list.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -198,8 +190,7 @@ impl Data {
 
     /// Sets an entry.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
-        self.0
-            .insert(name.into(), SecretBytes(Zeroizing::new(value.into())));
+        self.0.insert(name.into(), SecretBytes(Zeroizing::new(value.into())));
     }
 }
 
@@ -244,10 +235,7 @@ where
 /// Reads JSON if the text looks like it, else YAML.
 fn parse<T: DeserializeOwned>(text: &str, kind: &'static str) -> Result<T, ObjectError> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(ObjectError::TooLong {
-            kind,
-            limit: MAX_TEXT_BYTES,
-        });
+        return Err(ObjectError::TooLong { kind, limit: MAX_TEXT_BYTES });
     }
     if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| ObjectError::Unreadable {
@@ -274,11 +262,7 @@ fn expect_kind(found: &str, kind: &'static str) -> Result<(), ObjectError> {
     if found == kind {
         return Ok(());
     }
-    let found = found
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric())
-        .take(40)
-        .collect();
+    let found = found.chars().filter(|c| c.is_ascii_alphanumeric()).take(40).collect();
     Err(ObjectError::OtherKind { kind, found })
 }
 

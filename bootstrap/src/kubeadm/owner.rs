@@ -26,12 +26,7 @@ pub fn owner_token(token: &BootstrapToken, expiration: Expiration) -> Secret {
 /// [`OwnerError`] if `created` has no UID: it must be the Secret as the API server answered. With
 /// a made-up UID the garbage collector would delete `kubeadm-certs` within seconds.
 pub fn owner_reference(created: &Secret) -> Result<OwnerReference, OwnerError> {
-    let uid = created
-        .metadata
-        .uid
-        .clone()
-        .filter(|uid| !uid.is_empty())
-        .ok_or(OwnerError)?;
+    let uid = created.metadata.uid.clone().filter(|uid| !uid.is_empty()).ok_or(OwnerError)?;
     Ok(OwnerReference {
         api_version: "v1".to_owned(),
         block_owner_deletion: Some(true),
@@ -75,17 +70,12 @@ impl OwnerState {
         }
         // The token cleaner looks at Secrets of this type only.
         let cleaned = owner.secret_type.as_deref() == Some(TOKEN_SECRET_TYPE);
-        let Some(expiration) = owner
-            .data
-            .bytes(EXPIRATION)
-            .filter(|text| cleaned && !text.is_empty())
+        let Some(expiration) =
+            owner.data.bytes(EXPIRATION).filter(|text| cleaned && !text.is_empty())
         else {
             return Self::Live(None);
         };
-        match std::str::from_utf8(expiration)
-            .ok()
-            .and_then(|text| text.parse().ok())
-        {
+        match std::str::from_utf8(expiration).ok().and_then(|text| text.parse().ok()) {
             None => Self::Unreadable,
             Some(expiration) if Expiration::is_past(expiration, now) => Self::Expired(expiration),
             Some(expiration) => Self::Live(Some(expiration)),

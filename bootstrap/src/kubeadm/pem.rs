@@ -17,19 +17,12 @@ pub(super) struct PemBlock {
 pub(super) fn blocks(file: &[u8]) -> Vec<PemBlock> {
     let mut found = Vec::new();
     let mut open: Option<(&[u8], Zeroizing<Vec<u8>>)> = None;
-    for line in file
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii_end)
-    {
+    for line in file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end) {
         if let Some(label) = boundary(line, b"-----BEGIN ") {
             // Room for the whole rest, so that no copy is left behind by growing.
             open = Some((label, Zeroizing::new(Vec::with_capacity(file.len()))));
         } else if let Some(label) = boundary(line, b"-----END ") {
-            found.extend(
-                open.take()
-                    .filter(|(begun, _)| *begun == label)
-                    .and_then(decode),
-            );
+            found.extend(open.take().filter(|(begun, _)| *begun == label).and_then(decode));
         } else if let Some((_, body)) = &mut open
             && !line.contains(&b':')
         {
@@ -60,8 +53,5 @@ fn boundary<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 /// Decodes a closed block.
 fn decode((label, body): (&[u8], Zeroizing<Vec<u8>>)) -> Option<PemBlock> {
     let der = Zeroizing::new(BASE64.decode(&body).ok()?);
-    Some(PemBlock {
-        label: String::from_utf8(label.to_vec()).ok()?,
-        der,
-    })
+    Some(PemBlock { label: String::from_utf8(label.to_vec()).ok()?, der })
 }

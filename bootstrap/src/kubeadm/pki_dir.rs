@@ -53,19 +53,13 @@ impl PkiDirectory {
     /// The files of a cluster with stacked etcd.
     #[must_use]
     pub fn stacked(certificates_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            certificates_dir: certificates_dir.into(),
-            external_etcd: None,
-        }
+        Self { certificates_dir: certificates_dir.into(), external_etcd: None }
     }
 
     /// The files of a cluster with external etcd.
     #[must_use]
     pub fn external(certificates_dir: impl Into<PathBuf>, etcd: ExternalEtcd) -> Self {
-        Self {
-            certificates_dir: certificates_dir.into(),
-            external_etcd: Some(etcd),
-        }
+        Self { certificates_dir: certificates_dir.into(), external_etcd: Some(etcd) }
     }
 
     /// The files that a cluster's own configuration names.
@@ -80,11 +74,7 @@ impl PkiDirectory {
     /// Where the etcd of this cluster runs.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        if self.external_etcd.is_some() {
-            Topology::External
-        } else {
-            Topology::Stacked
-        }
+        if self.external_etcd.is_some() { Topology::External } else { Topology::Stacked }
     }
 
     /// The path of an entry, or `None` if this cluster has no such file.
@@ -141,17 +131,11 @@ impl PkiDirectory {
             return Err(PkiError::Defects(Defects(defects)));
         }
         let plan = self.plan(certs, mode)?;
-        let staged = plan
-            .iter()
-            .map(Planned::stage)
-            .collect::<Result<Vec<_>, _>>()?;
+        let staged = plan.iter().map(Planned::stage).collect::<Result<Vec<_>, _>>()?;
         for (planned, temporary) in plan.iter().zip(staged) {
             planned.commit(temporary, mode)?;
         }
-        Ok(plan
-            .into_iter()
-            .map(|planned| (planned.path, planned.outcome))
-            .collect())
+        Ok(plan.into_iter().map(|planned| (planned.path, planned.outcome)).collect())
     }
 
     /// Compares the set with the disk.
@@ -172,18 +156,9 @@ impl PkiDirectory {
             };
             let private = entry.kind() == EntryKind::PrivateKey;
             let file_mode = if private { PRIVATE_MODE } else { PUBLIC_MODE };
-            plan.push(Planned {
-                path,
-                content,
-                file_mode,
-                outcome,
-            });
+            plan.push(Planned { path, content, file_mode, outcome });
         }
-        if in_the_way.is_empty() {
-            Ok(plan)
-        } else {
-            Err(PkiError::Exists { paths: in_the_way })
-        }
+        if in_the_way.is_empty() { Ok(plan) } else { Err(PkiError::Exists { paths: in_the_way }) }
     }
 }
 
@@ -204,21 +179,14 @@ impl Planned<'_> {
         }
         let staged = || {
             let directory = directory_of(&self.path);
-            DirBuilder::new()
-                .recursive(true)
-                .mode(DIRECTORY_MODE)
-                .create(directory)?;
+            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
             let mut file = NamedTempFile::new_in(directory)?;
             file.write_all(self.content)?;
-            file.as_file()
-                .set_permissions(Permissions::from_mode(self.file_mode))?;
+            file.as_file().set_permissions(Permissions::from_mode(self.file_mode))?;
             file.as_file().sync_all()?;
             Ok(Some(file.into_temp_path()))
         };
-        staged().map_err(|source| PkiError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        staged().map_err(|source| PkiError::Write { path: self.path.clone(), source })
     }
 
     /// Puts the staged file in its place. Unless forced, a file that appeared meanwhile is kept.
@@ -231,26 +199,18 @@ impl Planned<'_> {
         placed
             .map_err(|failed| failed.error)
             .and_then(|()| File::open(directory_of(&self.path))?.sync_all())
-            .map_err(|source| PkiError::Write {
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(|source| PkiError::Write { path: self.path.clone(), source })
     }
 }
 
 /// The directory a file stands in.
 fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a file whole, or `None` if there is none.
 fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
-    let read = |source| PkiError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| PkiError::Read { path: path.to_owned(), source };
     let length = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
         Ok(_) => return Err(read(io::Error::other("not a regular file"))),
@@ -261,13 +221,9 @@ fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
     let room = usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or_default() + 1;
     let mut content = Zeroizing::new(Vec::with_capacity(room));
     let file = File::open(path).map_err(read)?;
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(read)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(read)?;
     if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(PkiError::TooLong {
-            path: path.to_owned(),
-        });
+        return Err(PkiError::TooLong { path: path.to_owned() });
     }
     Ok(Some(content))
 }
@@ -319,9 +275,6 @@ pub enum PkiError {
 
 /// Paths for a message.
 fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     paths.join(", ")
 }

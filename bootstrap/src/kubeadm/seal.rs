@@ -41,9 +41,7 @@ impl Nonce {
 /// if the plaintext is beyond what AES-GCM can seal.
 pub fn seal(key: &CertificateKey, nonce: Nonce, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
     if !key.can_seal() {
-        return Err(SealError::KeySize {
-            bytes: key.bytes().len(),
-        });
+        return Err(SealError::KeySize { bytes: key.bytes().len() });
     }
     let sealed = Aes256Gcm::new_from_slice(key.bytes())
         .ok()
@@ -58,9 +56,8 @@ pub fn seal(key: &CertificateKey, nonce: Nonce, plaintext: &[u8]) -> Result<Vec<
 /// [`OpenError`] says whether the value is cut short or does not fit the key.
 pub fn open(key: &CertificateKey, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let bytes = sealed.len();
-    let (nonce, body) = sealed
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(OpenError::ShorterThanNonce { bytes })?;
+    let (nonce, body) =
+        sealed.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError::ShorterThanNonce { bytes })?;
     if body.len() < TAG_BYTES {
         return Err(OpenError::CutShort { bytes });
     }
@@ -78,10 +75,7 @@ fn open_with<C>(key: &[u8], nonce: [u8; NONCE_BYTES], body: &[u8]) -> Option<Vec
 where
     C: KeyInit + Aead<NonceSize = U12>,
 {
-    C::new_from_slice(key)
-        .ok()?
-        .decrypt(&nonce.into(), body)
-        .ok()
+    C::new_from_slice(key).ok()?.decrypt(&nonce.into(), body).ok()
 }
 
 /// Why a value could not be sealed. Neither is worth a retry.

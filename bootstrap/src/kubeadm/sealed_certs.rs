@@ -51,10 +51,7 @@ impl SealedCerts {
         if bytes > MAX_BYTES {
             return Err(SealedCertsError::TooLarge { bytes });
         }
-        Ok(Self {
-            topology: certs.topology(),
-            values,
-        })
+        Ok(Self { topology: certs.topology(), values })
     }
 
     /// Takes the values out of a Secret and finds the topology by the names that are there.
@@ -64,33 +61,20 @@ impl SealedCerts {
     /// entry may be empty, but its name must be there; kubeadm insists on that too.
     pub fn from_secret(secret: &Secret) -> Result<Self, SealedCertsError> {
         if secret.metadata.name != CERTS_SECRET_NAME {
-            return Err(SealedCertsError::OtherSecret {
-                name: secret.metadata.name.clone(),
-            });
+            return Err(SealedCertsError::OtherSecret { name: secret.metadata.name.clone() });
         }
         let data = &secret.data.0;
         let has = |entry: CertEntry| data.contains_key(entry.data_key());
-        let topology = match (
-            has(CertEntry::EtcdCaCert),
-            has(CertEntry::ExternalEtcdCaCert),
-        ) {
+        let topology = match (has(CertEntry::EtcdCaCert), has(CertEntry::ExternalEtcdCaCert)) {
             (true, false) => Topology::Stacked,
             (false, true) => Topology::External,
             (true, true) => return Err(SealedCertsError::BothTopologies),
             (false, false) => return Err(SealedCertsError::NoTopology),
         };
-        if let Some(entry) = topology
-            .entries()
-            .iter()
-            .copied()
-            .find(|entry| !has(*entry))
-        {
+        if let Some(entry) = topology.entries().iter().copied().find(|entry| !has(*entry)) {
             return Err(SealedCertsError::MissingEntry { entry, topology });
         }
-        let values = data
-            .iter()
-            .map(|(name, value)| (name.clone(), value.0.to_vec()))
-            .collect();
+        let values = data.iter().map(|(name, value)| (name.clone(), value.0.to_vec())).collect();
         Ok(Self { topology, values })
     }
 
@@ -116,9 +100,7 @@ impl SealedCerts {
 
     /// Names and lengths of all values in bytes, foreign ones included.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.len()))
+        self.values.iter().map(|(name, value)| (name.as_str(), value.len()))
     }
 
     /// Opens all values or none. A value that opens to nothing counts as absent. A foreign entry
@@ -141,10 +123,7 @@ impl SealedCerts {
         let named = |(name, file): (&String, Zeroizing<Vec<u8>>)| {
             CertEntry::from_data_key(name).map(|entry| (entry, file))
         };
-        Ok(CertSet::new(
-            self.topology,
-            opened.into_iter().filter_map(named),
-        ))
+        Ok(CertSet::new(self.topology, opened.into_iter().filter_map(named)))
     }
 }
 
@@ -223,25 +202,15 @@ pub enum SealedCertsError {
 impl SealedCertsError {
     /// The error that helps most, of all entries that do not open.
     fn of(failed: &[(&String, OpenError)], nothing_opened: bool) -> Self {
-        if nothing_opened
-            && failed
-                .iter()
-                .all(|(_, why)| *why == OpenError::Authentication)
-        {
+        if nothing_opened && failed.iter().all(|(_, why)| *why == OpenError::Authentication) {
             return Self::WrongKey;
         }
         let ours = |(name, source): &(&String, OpenError)| {
             let entry = CertEntry::from_data_key(name)?;
-            Some(Self::Open {
-                entry,
-                source: source.clone(),
-            })
+            Some(Self::Open { entry, source: source.clone() })
         };
         failed.iter().find_map(ours).unwrap_or_else(|| {
-            let name = failed
-                .first()
-                .map(|(name, _)| (*name).clone())
-                .unwrap_or_default();
+            let name = failed.first().map(|(name, _)| (*name).clone()).unwrap_or_default();
             Self::ForeignEntry { name }
         })
     }

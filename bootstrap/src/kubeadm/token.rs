@@ -80,10 +80,7 @@ impl BootstrapToken {
     /// [`RandomError`] if `random` has nothing usable to give.
     pub fn generate(random: &mut impl Random) -> Result<Self, RandomError> {
         let id = TokenId(random_text(ID_LENGTH, random)?.to_string());
-        Ok(Self {
-            id,
-            secret: random_text(SECRET_LENGTH, random)?,
-        })
+        Ok(Self { id, secret: random_text(SECRET_LENGTH, random)? })
     }
 
     /// Puts a token together from its parts.
@@ -93,10 +90,7 @@ impl BootstrapToken {
     pub fn from_parts(id: &str, secret: &str) -> Result<Self, TokenError> {
         let id = id.parse()?;
         check_part("secret", secret, SECRET_LENGTH)?;
-        Ok(Self {
-            id,
-            secret: Zeroizing::new(secret.to_owned()),
-        })
+        Ok(Self { id, secret: Zeroizing::new(secret.to_owned()) })
     }
 
     /// The public part.
@@ -169,11 +163,7 @@ fn check_part(part: &'static str, text: &str, expected: usize) -> Result<(), Tok
         return Err(TokenError::Character { part, position });
     }
     if text.len() != expected {
-        return Err(TokenError::Length {
-            part,
-            found: text.len(),
-            expected,
-        });
+        return Err(TokenError::Length { part, found: text.len(), expected });
     }
     Ok(())
 }

@@ -52,9 +52,7 @@ impl FromStr for Usage {
         [Self::AUTHENTICATION, Self::SIGNING]
             .into_iter()
             .find(|usage| usage.0 == text)
-            .ok_or_else(|| TokenSecretError::UnknownUsage {
-                usage: text.to_owned(),
-            })
+            .ok_or_else(|| TokenSecretError::UnknownUsage { usage: text.to_owned() })
     }
 }
 
@@ -95,8 +93,7 @@ impl TokenSecret {
     /// Whether the token has ended at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expiration
-            .is_some_and(|expiration| expiration.is_past(now))
+        self.expiration.is_some_and(|expiration| expiration.is_past(now))
     }
 
     /// The Secret to create. Empty fields have no entry.
@@ -129,13 +126,8 @@ impl TokenSecret {
             return Err(TokenSecretError::OtherType { name: name.clone() });
         }
         let id = entry(secret, TOKEN_ID)?;
-        let token =
-            BootstrapToken::from_parts(id, entry(secret, TOKEN_SECRET)?).map_err(|source| {
-                TokenSecretError::Token {
-                    name: name.clone(),
-                    source,
-                }
-            })?;
+        let token = BootstrapToken::from_parts(id, entry(secret, TOKEN_SECRET)?)
+            .map_err(|source| TokenSecretError::Token { name: name.clone(), source })?;
         if *name != token.id().secret_name() {
             return Err(TokenSecretError::OtherName { name: name.clone() });
         }
@@ -146,10 +138,7 @@ impl TokenSecret {
             .filter(|text| !text.is_empty())
             .map(|text| text.parse())
             .transpose()
-            .map_err(|source| TokenSecretError::Expiration {
-                name: name.clone(),
-                source,
-            })?;
+            .map_err(|source| TokenSecretError::Expiration { name: name.clone(), source })?;
         let groups = optional(EXTRA_GROUPS);
         let groups = groups.split(',').filter(|group| !group.is_empty());
         Ok(Self {
@@ -166,9 +155,7 @@ impl TokenSecret {
             return Err(TokenSecretError::GroupsWithoutAuthentication);
         }
         match self.groups.iter().find(|group| !is_group(group)) {
-            Some(group) => Err(TokenSecretError::Group {
-                group: group.clone(),
-            }),
+            Some(group) => Err(TokenSecretError::Group { group: group.clone() }),
             None => Ok(()),
         }
     }
@@ -176,10 +163,7 @@ impl TokenSecret {
 
 /// A token's Secret with id, secret and expiration only.
 pub(super) fn bare_secret(token: &BootstrapToken, expiration: Option<Expiration>) -> Secret {
-    let mut secret = Secret::new(ObjectMeta::named(
-        token.id().secret_name(),
-        SYSTEM_NAMESPACE,
-    ));
+    let mut secret = Secret::new(ObjectMeta::named(token.id().secret_name(), SYSTEM_NAMESPACE));
     secret.secret_type = Some(TOKEN_SECRET_TYPE.to_owned());
     secret.data.insert(TOKEN_ID, token.id().as_str());
     secret.data.insert(TOKEN_SECRET, token.secret());
@@ -195,24 +179,14 @@ fn entry<'a>(secret: &'a Secret, entry: &'static str) -> Result<&'a str, TokenSe
         .data
         .text(entry)
         .filter(|text| !text.is_empty())
-        .ok_or_else(|| TokenSecretError::MissingEntry {
-            name: secret.metadata.name.clone(),
-            entry,
-        })
+        .ok_or_else(|| TokenSecretError::MissingEntry { name: secret.metadata.name.clone(), entry })
 }
 
 /// The usages whose value is exactly `true`.
 fn usages(secret: &Secret) -> BTreeSet<Usage> {
-    let usage = |name: &String| {
-        Some(Usage(Cow::Owned(
-            name.strip_prefix(USAGE_PREFIX)?.to_owned(),
-        )))
-    };
-    let granted = secret
-        .data
-        .0
-        .iter()
-        .filter(|(_, value)| value.0.as_slice() == b"true");
+    let usage =
+        |name: &String| Some(Usage(Cow::Owned(name.strip_prefix(USAGE_PREFIX)?.to_owned())));
+    let granted = secret.data.0.iter().filter(|(_, value)| value.0.as_slice() == b"true");
     granted.filter_map(|(name, _)| usage(name)).collect()
 }
 
@@ -224,9 +198,7 @@ fn is_group(group: &str) -> bool {
     let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= 256
         && name.as_bytes().last().is_some_and(plain)
-        && name
-            .bytes()
-            .all(|byte| plain(&byte) || byte == b':' || byte == b'-')
+        && name.bytes().all(|byte| plain(&byte) || byte == b':' || byte == b'-')
 }
 
 /// Why a token's Secret cannot be read or written. Wrong input, nothing to retry.

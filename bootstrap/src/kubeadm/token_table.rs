@@ -7,14 +7,7 @@ use super::expiration::short_human_duration;
 use super::token_secret::TokenSecret;
 
 /// The columns, in kubeadm's order.
-const HEADER: [&str; 6] = [
-    "TOKEN",
-    "TTL",
-    "EXPIRES",
-    "USAGES",
-    "DESCRIPTION",
-    "EXTRA GROUPS",
-];
+const HEADER: [&str; 6] = ["TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "EXTRA GROUPS"];
 
 /// Widths that kubeadm pads three cells to before the table writer sees them.
 const TTL_WIDTH: usize = 9;
@@ -80,16 +73,12 @@ fn or_none(text: String) -> String {
     if text.is_empty() {
         return "<none>".to_owned();
     }
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Writes lines that share their column widths; the last cell of a line is not padded.
 fn write_lines(table: &mut String, lines: &[&[String; 6]]) {
-    let widths: Vec<_> = (0..HEADER.len())
-        .map(|column| width(lines, column))
-        .collect();
+    let widths: Vec<_> = (0..HEADER.len()).map(|column| width(lines, column)).collect();
     for line in lines {
         for (cell, width) in line.iter().zip(&widths).take(HEADER.len() - 1) {
             table.push_str(cell);
@@ -103,9 +92,6 @@ fn write_lines(table: &mut String, lines: &[&[String; 6]]) {
 
 /// Width of a column with its padding.
 fn width(lines: &[&[String; 6]], column: usize) -> usize {
-    let widest = lines
-        .iter()
-        .filter_map(|line| line.get(column))
-        .map(|cell| cell.chars().count());
+    let widest = lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count());
     (widest.max().unwrap_or_default() + PADDING).max(MIN_WIDTH)
 }

@@ -25,21 +25,13 @@ impl KubernetesVersion {
     /// The flag of `kubeadm init` that uploads the certificates. It was experimental in 1.14.
     #[must_use]
     pub fn upload_certs_flag(&self) -> &'static str {
-        if self.is_at_least(15) {
-            "--upload-certs"
-        } else {
-            "--experimental-upload-certs"
-        }
+        if self.is_at_least(15) { "--upload-certs" } else { "--experimental-upload-certs" }
     }
 
     /// The flag of `kubeadm join` that makes a master. It was experimental in 1.14.
     #[must_use]
     pub fn control_plane_flag(&self) -> &'static str {
-        if self.is_at_least(15) {
-            "--control-plane"
-        } else {
-            "--experimental-control-plane"
-        }
+        if self.is_at_least(15) { "--control-plane" } else { "--experimental-control-plane" }
     }
 
     /// The newest configuration format that this kubeadm reads.
@@ -64,10 +56,7 @@ impl FromStr for KubernetesVersion {
         let mut parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.');
         let mut number = || {
             let digits = parts.next()?;
-            digits
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-                .then(|| digits.parse().ok())?
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
         };
         let (major, minor) = number().zip(number()).ok_or(VersionError::Shape)?;
         let patch = parts.next().map(str::to_owned);
@@ -78,20 +67,14 @@ impl FromStr for KubernetesVersion {
         if !patch.as_ref().is_none_or(sound) {
             return Err(VersionError::Shape);
         }
-        Ok(Self {
-            major,
-            minor,
-            patch,
-        })
+        Ok(Self { major, minor, patch })
     }
 }
 
 impl fmt::Display for KubernetesVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}.{}", self.major, self.minor)?;
-        self.patch
-            .as_ref()
-            .map_or(Ok(()), |patch| write!(f, ".{patch}"))
+        self.patch.as_ref().map_or(Ok(()), |patch| write!(f, ".{patch}"))
     }
 }
 

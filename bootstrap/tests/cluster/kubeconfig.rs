@@ -27,22 +27,12 @@ fn the_first_place_that_has_one() {
         home: Some(at("home")),
         admin_conf: Some(at("admin.conf")),
     };
-    let tried = [
-        first.clone(),
-        at("missing"),
-        second.clone(),
-        at("admin.conf"),
-    ]
-    .to_vec();
+    let tried = [first.clone(), at("missing"), second.clone(), at("admin.conf")].to_vec();
     assert_eq!(files.find(), Err(AccessError::NoKubeconfig { tried }));
     write(&at("admin.conf"), "master");
     assert_eq!(files.find(), Ok(vec![at("admin.conf")]), "the last resort");
     write(&at("home/.kube/config"), "home");
-    assert_eq!(
-        files.find(),
-        Ok(vec![at("admin.conf")]),
-        "KUBECONFIG hides the home directory"
-    );
+    assert_eq!(files.find(), Ok(vec![at("admin.conf")]), "KUBECONFIG hides the home directory");
     write(&first, "lb");
     write(&second, "other");
     assert_eq!(files.find(), Ok(vec![first, second]));

@@ -25,25 +25,16 @@ type Handle = mock::Handle<Request<Body>, Response<Body>>;
 fn cluster() -> (Cluster, Handle) {
     let (service, handle) = mock::pair();
     let client = Client::new(service, "default");
-    (
-        Cluster::with_client(client, "https://lb:6443".to_owned()),
-        handle,
-    )
+    (Cluster::with_client(client, "https://lb:6443".to_owned()), handle)
 }
 
 fn certs() -> CertSet {
-    let pki = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/kubeadm-1.36/pki-master0"
-    );
+    let pki = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/kubeadm-1.36/pki-master0");
     PkiDirectory::stacked(pki).read().unwrap()
 }
 
 fn timeout() -> ApiError {
-    ApiError::Timeout {
-        server: "https://lb:6443".to_owned(),
-        limit: Duration::from_secs(10),
-    }
+    ApiError::Timeout { server: "https://lb:6443".to_owned(), limit: Duration::from_secs(10) }
 }
 
 /// Takes a request, checks what it is, and answers.
@@ -85,9 +76,7 @@ async fn silence_after_the_owner_token_takes_it_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupt_takes_the_owner_token_back() {
-    let expected = UploadError::Interrupted {
-        left_behind: String::new(),
-    };
+    let expected = UploadError::Interrupted { left_behind: String::new() };
     let stop = tokio::time::sleep(Duration::from_secs(1));
     assert_eq!(silent_upload(stop).await, expected);
 }
@@ -131,12 +120,7 @@ async fn answers_that_are_no_status() {
     );
     let (answer, _) = tokio::join!(
         list_tokens(&cluster),
-        expect(
-            &mut handle,
-            call,
-            403,
-            r#"{"message":"no\u001b[2J way","reason":"Forbidden"}"#
-        )
+        expect(&mut handle, call, 403, r#"{"message":"no\u001b[2J way","reason":"Forbidden"}"#)
     );
     let error = answer.unwrap_err();
     assert!(error.is_denied() && !error.to_string().contains('\u{1b}'));

@@ -12,33 +12,22 @@ use crate::support::{
 };
 
 fn key(cluster: &str) -> CertificateKey {
-    text(&format!("{cluster}/kubeadm-certs.key"))
-        .trim_end()
-        .parse()
-        .unwrap()
+    text(&format!("{cluster}/kubeadm-certs.key")).trim_end().parse().unwrap()
 }
 
 fn opened(cluster: &str) -> CertSet {
-    SealedCerts::from_secret(&certs_secret(cluster))
-        .unwrap()
-        .open(&key(cluster))
-        .unwrap()
+    SealedCerts::from_secret(&certs_secret(cluster)).unwrap().open(&key(cluster)).unwrap()
 }
 
 /// The certificates of a vector cluster with EC keys, with some files replaced.
 fn vector_set(replaced: &[(CertEntry, Vec<u8>)]) -> CertSet {
     let secret = Secret::parse(&text("vectors/kubeadm-certs-stacked.json")).unwrap();
     let key = "e6a2eb8581237ab72a4f494f30285ec12a9694d750b9785706a83bfcbbbd2204";
-    let set = SealedCerts::from_secret(&secret)
-        .unwrap()
-        .open(&key.parse().unwrap())
-        .unwrap();
+    let set = SealedCerts::from_secret(&secret).unwrap().open(&key.parse().unwrap()).unwrap();
     let files = set.entries().map(|(entry, file)| {
         let other = replaced.iter().find(|(name, _)| *name == entry);
-        let file = other.map_or_else(
-            || file.unwrap_or_default().to_vec(),
-            |(_, file)| file.clone(),
-        );
+        let file =
+            other.map_or_else(|| file.unwrap_or_default().to_vec(), |(_, file)| file.clone());
         (entry, Zeroizing::new(file))
     });
     CertSet::new(Topology::Stacked, files)
@@ -52,10 +41,7 @@ fn the_eight_entries_equal_the_first_masters_files() {
         assert_eq!(certs.entries().count(), 8);
         for (entry, file) in certs.entries() {
             let on_disk = entry.file_in_certificates_dir().unwrap();
-            assert_eq!(
-                file.unwrap(),
-                bytes(&format!("{cluster}/pki-master0/{on_disk}"))
-            );
+            assert_eq!(file.unwrap(), bytes(&format!("{cluster}/pki-master0/{on_disk}")));
         }
         assert_eq!(certs.defects(), []);
         let dates = certs.certificates();
@@ -66,10 +52,7 @@ fn the_eight_entries_equal_the_first_masters_files() {
             ("2037-01-01T00:00:00Z", Validity::Expired),
         ] {
             let now = now.parse().unwrap();
-            assert!(
-                dates.iter().all(|dates| dates.validity(now) == validity),
-                "{cluster}"
-            );
+            assert!(dates.iter().all(|dates| dates.validity(now) == validity), "{cluster}");
         }
     }
 }
@@ -83,10 +66,8 @@ fn the_secret_is_sealed_again_to_the_same_bytes() {
 
         let certs = opened(cluster);
         let value = |entry: CertEntry| secret.data.bytes(entry.data_key()).unwrap();
-        let nonces: Vec<u8> = certs
-            .entries()
-            .flat_map(|(entry, _)| value(entry)[..12].to_vec())
-            .collect();
+        let nonces: Vec<u8> =
+            certs.entries().flat_map(|(entry, _)| value(entry)[..12].to_vec()).collect();
         let sealed = SealedCerts::seal(&certs, &key(cluster), &mut Chosen::new(nonces)).unwrap();
         let mut again = sealed.to_secret(secret.metadata.owner_references.first().cloned());
         assert_eq!(again.secret_type, None);
@@ -110,10 +91,7 @@ fn a_secret_saved_as_yaml_is_read_too() {
         "apiVersion: v1\ndata:\n{}kind: Secret\nmetadata:\n  name: kubeadm-certs\ntype: Opaque\n",
         lines.concat()
     );
-    assert_eq!(
-        Secret::parse(&yaml).unwrap().data,
-        certs_secret("kubeadm-1.36").data
-    );
+    assert_eq!(Secret::parse(&yaml).unwrap().data, certs_secret("kubeadm-1.36").data);
 }
 
 #[test]
@@ -131,14 +109,10 @@ fn rbac_equals_kubeadms() {
 #[test]
 fn the_owner_reference_is_kubeadms_and_tells_the_secrets_fate() {
     for (cluster, owner) in [("kubeadm-1.20", 1), ("kubeadm-1.36", 1)] {
-        let tokens = items(&text(&format!(
-            "{cluster}/bootstrap-tokens.secretlist.json"
-        )));
+        let tokens = items(&text(&format!("{cluster}/bootstrap-tokens.secretlist.json")));
         let owner: Secret = serde_json::from_value(tokens[owner].clone()).unwrap();
         let certs = certs_secret(cluster);
-        let [reference] = certs.metadata.owner_references.as_slice() else {
-            panic!("{cluster}")
-        };
+        let [reference] = certs.metadata.owner_references.as_slice() else { panic!("{cluster}") };
         assert_eq!(owner_reference(&owner).as_ref(), Ok(reference));
 
         let state = |found: Option<&Secret>, now: &str| {
@@ -147,14 +121,8 @@ fn the_owner_reference_is_kubeadms_and_tells_the_secrets_fate() {
         let expires = owner.data.text("expiration").unwrap();
         let expiration = expires.parse().unwrap();
         let before = "2026-11-22T22:00:00Z";
-        assert_eq!(
-            state(Some(&owner), before),
-            OwnerState::Live(Some(expiration))
-        );
-        assert_eq!(
-            state(Some(&owner), expires),
-            OwnerState::Expired(expiration)
-        );
+        assert_eq!(state(Some(&owner), before), OwnerState::Live(Some(expiration)));
+        assert_eq!(state(Some(&owner), expires), OwnerState::Expired(expiration));
         assert_eq!(state(None, before), OwnerState::Missing);
         assert!(!state(Some(&owner), before).is_doomed() && state(None, before).is_doomed());
         let mut other = owner.clone();
@@ -174,21 +142,13 @@ fn the_owner_reference_is_kubeadms_and_tells_the_secrets_fate() {
 fn a_wrong_key_a_damaged_entry_and_a_foreign_entry_are_told_apart() {
     let cluster = "kubeadm-1.20";
     let open = |secret: &Secret, key: &CertificateKey| {
-        SealedCerts::from_secret(secret)
-            .unwrap()
-            .open(key)
-            .unwrap_err()
+        SealedCerts::from_secret(secret).unwrap().open(key).unwrap_err()
     };
     let mut secret = certs_secret(cluster);
-    assert_eq!(
-        open(&secret, &key("kubeadm-1.36")),
-        SealedCertsError::WrongKey
-    );
+    assert_eq!(open(&secret, &key("kubeadm-1.36")), SealedCertsError::WrongKey);
 
     secret.data.insert("note", "uploaded by hand, in clear");
-    let foreign = SealedCertsError::ForeignEntry {
-        name: "note".to_owned(),
-    };
+    let foreign = SealedCertsError::ForeignEntry { name: "note".to_owned() };
     assert_eq!(open(&secret, &key(cluster)), foreign);
 
     let mut damaged = secret.data.bytes("sa.key").unwrap().to_vec();
@@ -207,25 +167,14 @@ fn empty_values_count_as_absent_but_absent_names_do_not() {
             serde_json::from_str(&text(&format!("{cluster}/kubeadm-certs.secret.json"))).unwrap();
         saved["data"]["ca.key"] = empty;
         let secret = Secret::parse(&saved.to_string()).unwrap();
-        let certs = SealedCerts::from_secret(&secret)
-            .unwrap()
-            .open(&key(cluster))
-            .unwrap();
+        let certs = SealedCerts::from_secret(&secret).unwrap().open(&key(cluster)).unwrap();
         assert_eq!(certs.file(CertEntry::CaKey), None);
-        assert_eq!(
-            certs.defects(),
-            [Defect::Absent {
-                entry: CertEntry::CaKey
-            }]
-        );
+        assert_eq!(certs.defects(), [Defect::Absent { entry: CertEntry::CaKey }]);
         let refused = certs.clone().into_upload().unwrap_err();
         assert!(refused.to_string().contains("external CA"));
         // Written by us it is there again, and empty.
         let sealed = SealedCerts::seal(&certs, &key(cluster), &mut OsRandom).unwrap();
-        assert_eq!(
-            sealed.to_secret(None).data.bytes("ca.key"),
-            Some([].as_slice())
-        );
+        assert_eq!(sealed.to_secret(None).data.bytes("ca.key"), Some([].as_slice()));
 
         saved["data"].as_object_mut().unwrap().remove("ca.key");
         let error = SealedCerts::from_secret(&Secret::parse(&saved.to_string()).unwrap());
@@ -253,15 +202,9 @@ fn the_topology_is_found_by_the_etcd_ca() {
     let both = SealedCerts::from_secret(&secret);
     assert_eq!(both, Err(SealedCertsError::BothTopologies));
     secret.data.0.retain(|name, _| !name.contains("etcd"));
-    assert_eq!(
-        SealedCerts::from_secret(&secret),
-        Err(SealedCertsError::NoTopology)
-    );
+    assert_eq!(SealedCerts::from_secret(&secret), Err(SealedCertsError::NoTopology));
     secret.metadata.name = "other".to_owned();
-    assert!(matches!(
-        SealedCerts::from_secret(&secret),
-        Err(SealedCertsError::OtherSecret { .. })
-    ));
+    assert!(matches!(SealedCerts::from_secret(&secret), Err(SealedCertsError::OtherSecret { .. })));
 }
 
 #[test]
@@ -271,10 +214,7 @@ fn swapped_and_foreign_files_are_found() {
     assert_eq!(defects(&[]), []);
     assert_eq!(
         defects(&[(ca_key, bytes("vectors/etcd-ca.key"))]),
-        [Defect::Mismatch {
-            key: ca_key,
-            counterpart: ca
-        }]
+        [Defect::Mismatch { key: ca_key, counterpart: ca }]
     );
     assert_eq!(
         defects(&[(CertEntry::ServiceAccountKey, bytes("vectors/ca-rsa.key"))]),
@@ -283,16 +223,10 @@ fn swapped_and_foreign_files_are_found() {
             counterpart: CertEntry::ServiceAccountPublic
         }]
     );
-    assert_eq!(
-        defects(&[(ca, b"no PEM".to_vec())]),
-        [Defect::NotPem { entry: ca }]
-    );
+    assert_eq!(defects(&[(ca, b"no PEM".to_vec())]), [Defect::NotPem { entry: ca }]);
     assert_eq!(
         defects(&[(ca, bytes("vectors/ca-ec.key"))]),
-        [Defect::WrongContent {
-            entry: ca,
-            found: "EC PRIVATE KEY".to_owned()
-        }]
+        [Defect::WrongContent { entry: ca, found: "EC PRIVATE KEY".to_owned() }]
     );
     let leaf = bytes("kubeadm-1.36/pki-master0/apiserver.crt");
     let leaf_key = bytes("kubeadm-1.36/pki-master0/apiserver.key");
@@ -302,10 +236,7 @@ fn swapped_and_foreign_files_are_found() {
     );
     // A certificate may stand in for the service account's public key.
     let account = (CertEntry::ServiceAccountPublic, leaf);
-    assert_eq!(
-        defects(&[account, (CertEntry::ServiceAccountKey, leaf_key)]),
-        []
-    );
+    assert_eq!(defects(&[account, (CertEntry::ServiceAccountKey, leaf_key)]), []);
 }
 
 /// The key of `ca-ec.crt` as `openssl pkcs8 -topk8 -nocrypt` writes it.
@@ -324,10 +255,7 @@ fn an_ec_key_in_pkcs8_is_uploaded_in_sec1() {
     let upload = set.into_upload().unwrap();
     assert_eq!(upload.converted, [ca_key]);
     // OpenSSL's own SEC1 form of this key, byte for byte.
-    assert_eq!(
-        upload.certs.file(ca_key).unwrap(),
-        bytes("vectors/ca-ec.key")
-    );
+    assert_eq!(upload.certs.file(ca_key).unwrap(), bytes("vectors/ca-ec.key"));
     assert_eq!(upload.certs.into_upload().unwrap().converted, []);
 }
 
@@ -346,10 +274,7 @@ fn an_rsa_key_is_uploaded_as_it_is() {
 /// `tests/fixtures/keys`, made with OpenSSL: the same key in each form, and its certificate.
 fn ca_pair(certificate: &str, key: &str) -> CertSet {
     let pem = |file: &str| bytes(&format!("keys/{file}"));
-    vector_set(&[
-        (CertEntry::CaCert, pem(certificate)),
-        (CertEntry::CaKey, pem(key)),
-    ])
+    vector_set(&[(CertEntry::CaCert, pem(certificate)), (CertEntry::CaKey, pem(key))])
 }
 
 #[test]
@@ -360,38 +285,24 @@ fn larger_curves_fit_their_certificates_in_each_form() {
             let set = ca_pair(&certificate, &format!("{curve}.{form}.key"));
             assert_eq!(set.defects(), [], "{curve} {form}");
         }
-        let upload = ca_pair(&certificate, &format!("{curve}.pkcs8.key"))
-            .into_upload()
-            .unwrap();
+        let upload = ca_pair(&certificate, &format!("{curve}.pkcs8.key")).into_upload().unwrap();
         let sec1 = bytes(&format!("keys/{curve}.sec1.key"));
         assert_eq!(upload.certs.file(CertEntry::CaKey), Some(sec1.as_slice()));
 
         let mismatch = ca_pair(&certificate, &format!("{other}.sec1.key")).defects();
-        assert!(
-            matches!(mismatch.as_slice(), [Defect::Mismatch { .. }]),
-            "{mismatch:?}"
-        );
+        assert!(matches!(mismatch.as_slice(), [Defect::Mismatch { .. }]), "{mismatch:?}");
     }
     // What `openssl ecparam -genkey` writes has a block of parameters before the key.
-    assert_eq!(
-        ca_pair("secp384r1.crt", "secp384r1.parameters.key").defects(),
-        []
-    );
+    assert_eq!(ca_pair("secp384r1.crt", "secp384r1.parameters.key").defects(), []);
 }
 
 #[test]
 fn an_ed25519_ca_is_refused() {
     let defects = ca_pair("ed25519.crt", "ed25519.key").defects();
-    let wrong = |entry, found: &str| Defect::WrongContent {
-        entry,
-        found: found.to_owned(),
-    };
+    let wrong = |entry, found: &str| Defect::WrongContent { entry, found: found.to_owned() };
     assert_eq!(
         defects,
-        [
-            wrong(CertEntry::CaCert, "CERTIFICATE"),
-            wrong(CertEntry::CaKey, "PRIVATE KEY")
-        ]
+        [wrong(CertEntry::CaCert, "CERTIFICATE"), wrong(CertEntry::CaKey, "PRIVATE KEY")]
     );
 }
 
@@ -401,10 +312,7 @@ fn a_certificate_without_end_is_valid() {
     assert_eq!(set.defects(), []);
     let dates = set.certificates();
     assert_eq!(dates[0].entry, CertEntry::CaCert);
-    assert_eq!(
-        dates[0].validity("2999-01-01T00:00:00Z".parse().unwrap()),
-        Validity::Current
-    );
+    assert_eq!(dates[0].validity("2999-01-01T00:00:00Z".parse().unwrap()), Validity::Current);
 }
 
 #[test]

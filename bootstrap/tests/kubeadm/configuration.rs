@@ -33,10 +33,7 @@ fn the_captured_configurations_are_read() {
             },
         };
         assert_eq!(configuration, expected);
-        assert_eq!(
-            PkiDirectory::of(&configuration).topology(),
-            Topology::Stacked
-        );
+        assert_eq!(PkiDirectory::of(&configuration).topology(), Topology::Stacked);
     }
 }
 
@@ -61,11 +58,7 @@ etcd:
     assert_eq!(configuration.etcd, Etcd::External(etcd));
     assert_eq!(configuration.control_plane_endpoint, None);
     let directory = PkiDirectory::of(&configuration);
-    let paths = directory
-        .topology()
-        .entries()
-        .iter()
-        .filter_map(|entry| directory.path(*entry));
+    let paths = directory.topology().entries().iter().filter_map(|entry| directory.path(*entry));
     let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
     assert_eq!(paths.len(), 7);
     assert!(paths.contains(&"/srv/pki/front-proxy-ca.key".to_owned()));
@@ -134,33 +127,19 @@ fn v1beta2_and_v1beta3_have_maps() {
     let key = "0".repeat(64).parse().unwrap();
     let older = V1BETA4
         .replace("timeouts:\n  controlPlaneComponentHealthCheck: 4m0s\n", "")
-        .replace(
-            "  - name: goaway-chance\n    value: ",
-            "    goaway-chance: ",
-        )
-        .replace(
-            "  - name: shutdown-delay-duration\n    value: ",
-            "    shutdown-delay-duration: ",
-        )
+        .replace("  - name: goaway-chance\n    value: ", "    goaway-chance: ")
+        .replace("  - name: shutdown-delay-duration\n    value: ", "    shutdown-delay-duration: ")
         + "  timeoutForControlPlane: 4m0s\n";
-    for (version, api) in [
-        ("1.20.2", "v1beta2"),
-        ("1.22.0", "v1beta3"),
-        ("1.30.1", "v1beta3"),
-    ] {
+    for (version, api) in [("1.20.2", "v1beta2"), ("1.22.0", "v1beta3"), ("1.30.1", "v1beta3")] {
         let rendered = file(version, Some(&key)).render().unwrap();
-        let expected = older
-            .replace("v1beta4", api)
-            .replace("v1.36.2", &format!("v{version}"));
+        let expected = older.replace("v1beta4", api).replace("v1.36.2", &format!("v{version}"));
         assert_eq!(rendered.as_str(), expected);
     }
 }
 
 #[test]
 fn every_format_is_read_back() {
-    for version in [
-        "1.14", "1.15.3", "1.19.0", "1.21.1", "1.26.0", "1.31.0", "1.36.2", "2.0.0",
-    ] {
+    for version in ["1.14", "1.15.3", "1.19.0", "1.21.1", "1.26.0", "1.31.0", "1.36.2", "2.0.0"] {
         let version: KubernetesVersion = version.parse().unwrap();
         let mut file = file("1.36.2", None);
         file.goaway_chance = file.goaway_chance.filter(|_| version.is_at_least(18));
@@ -190,10 +169,7 @@ fn what_a_version_lacks_is_refused() {
         change(&mut file);
         file.render().map(|_| ()).unwrap_err()
     };
-    assert_eq!(
-        render("1.13.1", &|_| ()),
-        ConfigFileError::Version(VersionError::TooOld)
-    );
+    assert_eq!(render("1.13.1", &|_| ()), ConfigFileError::Version(VersionError::TooOld));
     assert_eq!(render("1.17.0", &|_| ()), ConfigFileError::NoGoaway);
     assert_eq!(
         render("1.15.0", &|file| file.goaway_chance = None),
@@ -203,17 +179,11 @@ fn what_a_version_lacks_is_refused() {
         file.goaway_chance = None;
         file.shutdown_delay = None;
     };
-    assert_eq!(
-        render("1.14.0", &neither),
-        ConfigFileError::NoCertificateKey
-    );
+    assert_eq!(render("1.14.0", &neither), ConfigFileError::NoCertificateKey);
     let long = |file: &mut ConfigFile<'_>| file.shutdown_delay = Some(Duration::from_secs(30));
     assert_eq!(render("1.36.0", &long), ConfigFileError::ShutdownDelay);
     for bad in ["", "-0.001", "0.021", "NaN", "often"] {
-        assert_eq!(
-            bad.parse::<GoawayChance>(),
-            Err(ConfigFileError::GoawayChance)
-        );
+        assert_eq!(bad.parse::<GoawayChance>(), Err(ConfigFileError::GoawayChance));
     }
 }
 
@@ -230,17 +200,9 @@ fn endpoints_are_read_as_kubeadm_reads_them() {
         assert_eq!((endpoint.host(), endpoint.port()), (host, port));
         assert_eq!(endpoint.to_string(), text);
     }
-    for bad in [
-        "",
-        ":6443",
-        "LB:6443",
-        "lb:0",
-        "lb:65536",
-        "lb:",
-        "-lb:1",
-        "[lb]:1",
-        "https://lb:1",
-    ] {
+    for bad in
+        ["", ":6443", "LB:6443", "lb:0", "lb:65536", "lb:", "-lb:1", "[lb]:1", "https://lb:1"]
+    {
         assert!(bad.parse::<ControlPlaneEndpoint>().is_err(), "{bad}");
     }
 }
@@ -257,12 +219,6 @@ fn versions_are_read_and_written() {
         let version: KubernetesVersion = text.parse().unwrap();
         (version.upload_certs_flag(), version.control_plane_flag())
     };
-    assert_eq!(
-        flags("1.14"),
-        (
-            "--experimental-upload-certs",
-            "--experimental-control-plane"
-        )
-    );
+    assert_eq!(flags("1.14"), ("--experimental-upload-certs", "--experimental-control-plane"));
     assert_eq!(flags("1.15"), ("--upload-certs", "--control-plane"));
 }

@@ -15,25 +15,17 @@ fn config_map(cluster: &str) -> ConfigMap {
 fn every_captured_signature_verifies_and_is_made_again() {
     for cluster in CLUSTERS {
         let map = config_map(cluster);
-        assert_eq!(
-            kubectl_json(&map),
-            text(&format!("{cluster}/cluster-info.configmap.json"))
-        );
+        assert_eq!(kubectl_json(&map), text(&format!("{cluster}/cluster-info.configmap.json")));
         let info = ClusterInfo::from_config_map(&map).unwrap();
-        let list: List<Secret> = List::parse(&text(&format!(
-            "{cluster}/bootstrap-tokens.secretlist.json"
-        )))
-        .unwrap();
+        let list: List<Secret> =
+            List::parse(&text(&format!("{cluster}/bootstrap-tokens.secretlist.json"))).unwrap();
         let mut signed = 0;
         for secret in &list.items {
             let token = TokenSecret::from_secret(secret).unwrap();
             let (name, value) = ClusterInfo::sign(&token.token, &map.data["kubeconfig"]);
             if token.usages.is_empty() {
                 let id = token.token.id().clone();
-                assert_eq!(
-                    info.verify(&token.token),
-                    Err(ClusterInfoError::NotSigned { id })
-                );
+                assert_eq!(info.verify(&token.token), Err(ClusterInfoError::NotSigned { id }));
             } else {
                 signed += 1;
                 assert_eq!(info.verify(&token.token), Ok(()));
@@ -48,10 +40,7 @@ fn every_captured_signature_verifies_and_is_made_again() {
 fn a_wrong_secret_is_not_taken() {
     let info = ClusterInfo::from_config_map(&config_map("kubeadm-1.20")).unwrap();
     let token = "s6vmfx.0123456789abcdef".parse().unwrap();
-    assert!(matches!(
-        info.verify(&token),
-        Err(ClusterInfoError::BadSignature { .. })
-    ));
+    assert!(matches!(info.verify(&token), Err(ClusterInfoError::BadSignature { .. })));
 }
 
 #[test]
@@ -76,14 +65,7 @@ fn any_pin_of_any_ca_will_do() {
     assert!(CaPin::any_matches(&bundle, &ec) && CaPin::any_matches(&ec, &bundle));
     assert!(!CaPin::any_matches(&rsa, &ec) && !CaPin::any_matches(&rsa, &[]));
     let hex = &ec[0].to_string()[7..];
-    for bad in [
-        "",
-        hex,
-        "sha256:",
-        "sha512:00",
-        &format!("sha256:{hex}00"),
-        "sha256:a:b",
-    ] {
+    for bad in ["", hex, "sha256:", "sha512:00", &format!("sha256:{hex}00"), "sha256:a:b"] {
         assert!(bad.parse::<CaPin>().is_err(), "{bad}");
     }
     assert!(CaPin::of_bundle(b"no PEM").is_err());
@@ -111,15 +93,9 @@ fn the_current_context_decides() {
     let access = ClusterAccess::current(ADMIN_CONF).unwrap();
     assert_eq!(access.join_address(), "[fd00::1]:6443");
     assert_eq!(access.authority, Some(Authority::File("pki/ca.crt".into())));
-    assert_eq!(
-        ClusterAccess::only(ADMIN_CONF),
-        Err(KubeconfigError::NotOne { found: 2 })
-    );
+    assert_eq!(ClusterAccess::only(ADMIN_CONF), Err(KubeconfigError::NotOne { found: 2 }));
     let other = ADMIN_CONF.replace("current-context: admin@kubernetes", "current-context: gone");
-    assert_eq!(
-        ClusterAccess::current(&other),
-        Err(KubeconfigError::NoContext)
-    );
+    assert_eq!(ClusterAccess::current(&other), Err(KubeconfigError::NoContext));
     let broken = ADMIN_CONF.replace("clusters:", "clusters: c2VjcmV0");
     let error = ClusterAccess::current(&broken).unwrap_err();
     assert!(matches!(error, KubeconfigError::Unreadable { .. }));

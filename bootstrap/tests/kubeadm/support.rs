@@ -31,11 +31,7 @@ pub(crate) fn kubectl_json(object: &impl Serialize) -> String {
     let value = serde_json::to_value(object).unwrap();
     let mut text = Vec::new();
     let layout = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(
-            &mut text, layout,
-        ))
-        .unwrap();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, layout)).unwrap();
     String::from_utf8(text).unwrap() + "\n"
 }
 

@@ -11,10 +11,7 @@ use crate::support::{CLUSTERS, Chosen, as_created, bytes, items, kubectl_json, t
 fn tokens(cluster: &str) -> Vec<TokenSecret> {
     let list = text(&format!("{cluster}/bootstrap-tokens.secretlist.json"));
     let list: List<Secret> = List::parse(&list).unwrap();
-    list.items
-        .iter()
-        .map(|secret| TokenSecret::from_secret(secret).unwrap())
-        .collect()
+    list.items.iter().map(|secret| TokenSecret::from_secret(secret).unwrap()).collect()
 }
 
 fn token() -> BootstrapToken {
@@ -29,33 +26,16 @@ fn a_token_is_read_and_generated_by_kubeadms_rules() {
     assert_eq!(error("abcdef"), TokenError::NoDot);
     assert_eq!(
         error("abcde.0123456789abcdef"),
-        TokenError::Length {
-            part: "id",
-            found: 5,
-            expected: 6
-        }
+        TokenError::Length { part: "id", found: 5, expected: 6 }
     );
-    assert_eq!(
-        error("abcdeF.0123456789abcdef"),
-        TokenError::Character {
-            part: "id",
-            position: 5
-        }
-    );
+    assert_eq!(error("abcdeF.0123456789abcdef"), TokenError::Character { part: "id", position: 5 });
     assert_eq!(
         error("abcdef.0123456789abcde\n"),
-        TokenError::Character {
-            part: "secret",
-            position: 15
-        }
+        TokenError::Character { part: "secret", position: 15 }
     );
     assert_eq!(
         error("abcdef.0123456789abcdef0"),
-        TokenError::Length {
-            part: "secret",
-            found: 17,
-            expected: 16
-        }
+        TokenError::Length { part: "secret", found: 17, expected: 16 }
     );
 
     // 252 to 255 are dropped, all others are taken modulo 36.
@@ -91,10 +71,8 @@ fn every_captured_token_is_written_again_to_the_same_secret() {
 
 #[test]
 fn the_table_equals_kubeadms_byte_for_byte() {
-    let captured = [
-        ("kubeadm-1.20", "2026-11-22T21:12:00Z"),
-        ("kubeadm-1.36", "2026-11-22T22:01:00Z"),
-    ];
+    let captured =
+        [("kubeadm-1.20", "2026-11-22T21:12:00Z"), ("kubeadm-1.36", "2026-11-22T22:01:00Z")];
     for (cluster, now) in captured {
         let table = token_table(&tokens(cluster), now.parse().unwrap());
         assert_eq!(table.as_str(), text(&format!("{cluster}/token-list.txt")));
@@ -128,10 +106,7 @@ fn what_is_left_is_shown_in_the_largest_unit() {
         (31_536_000_000, "1y"),
     ];
     for (milliseconds, shown) in cases {
-        assert_eq!(
-            short_human_duration(SignedDuration::from_millis(milliseconds)),
-            shown
-        );
+        assert_eq!(short_human_duration(SignedDuration::from_millis(milliseconds)), shown);
     }
 }
 
@@ -171,22 +146,13 @@ fn an_expiration_is_read_in_any_zone_and_shown_in_its_own() {
 fn a_token_that_could_not_log_in_is_not_written() {
     let mut secret = TokenSecret::new(token(), None);
     secret.groups = vec!["system:masters".to_owned()];
-    assert!(matches!(
-        secret.to_secret(),
-        Err(TokenSecretError::Group { .. })
-    ));
+    assert!(matches!(secret.to_secret(), Err(TokenSecretError::Group { .. })));
     secret.groups = vec!["system:bootstrappers:a-".to_owned()];
-    assert!(matches!(
-        secret.to_secret(),
-        Err(TokenSecretError::Group { .. })
-    ));
+    assert!(matches!(secret.to_secret(), Err(TokenSecretError::Group { .. })));
     secret.groups = vec!["system:bootstrappers:worker:1".to_owned()];
     assert!(secret.to_secret().is_ok());
     secret.usages.remove(&Usage::AUTHENTICATION);
-    assert_eq!(
-        secret.to_secret(),
-        Err(TokenSecretError::GroupsWithoutAuthentication)
-    );
+    assert_eq!(secret.to_secret(), Err(TokenSecretError::GroupsWithoutAuthentication));
     assert_eq!("signing".parse(), Ok(Usage::SIGNING));
     assert!("sign".parse::<Usage>().is_err());
 }
@@ -209,10 +175,7 @@ fn a_secret_that_is_no_token_is_refused() {
     ));
     assert!(matches!(
         refused(&|secret| secret.data.insert("token-secret", "")),
-        TokenSecretError::MissingEntry {
-            entry: "token-secret",
-            ..
-        }
+        TokenSecretError::MissingEntry { entry: "token-secret", .. }
     ));
     let error = refused(&|secret| secret.data.insert("token-secret", "Hush!"));
     assert!(matches!(error, TokenSecretError::Token { .. }) && !error.to_string().contains("Hush"));
@@ -259,19 +222,10 @@ fn the_control_plane_form_says_what_kubeadm_init_says() {
     let (token, key) = (word(4).parse().unwrap(), word(9).parse().unwrap());
     let pins = CaPin::of_bundle(&bytes("kubeadm-1.20/pki-master0/ca.crt")).unwrap();
     let role = JoinRole::ControlPlane(&key);
-    let command = JoinCommand {
-        address: word(2),
-        token: &token,
-        pins: &pins,
-        role,
-    };
+    let command = JoinCommand { address: word(2), token: &token, pins: &pins, role };
     let render = |version: &str| command.render(&version.parse().unwrap()).to_string();
     assert_eq!(render("1.20.2"), printed.trim_end());
-    let words = |line: &str| {
-        line.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&render("1.36.2")), words(&printed));
     assert!(!render("1.36.2").contains("  "));
     assert!(render("1.14").contains(" --experimental-control-plane --certificate-key "));

@@ -64,36 +64,18 @@ fn keys_are_read_as_kubeadm_reads_them() {
 
     let error = |text: &str| text.parse::<CertificateKey>().unwrap_err();
     assert_eq!(error(""), CertificateKeyError::Empty);
-    assert_eq!(
-        error(&V3_KEY[..63]),
-        CertificateKeyError::OddLength { digits: 63 }
-    );
-    assert_eq!(
-        error(&V3_KEY[..62]),
-        CertificateKeyError::Size { bytes: 31 }
-    );
-    assert_eq!(
-        error("masterjoin"),
-        CertificateKeyError::NotHex {
-            code: 0x6d,
-            position: 0
-        }
-    );
+    assert_eq!(error(&V3_KEY[..63]), CertificateKeyError::OddLength { digits: 63 });
+    assert_eq!(error(&V3_KEY[..62]), CertificateKeyError::Size { bytes: 31 });
+    assert_eq!(error("masterjoin"), CertificateKeyError::NotHex { code: 0x6d, position: 0 });
     assert!(error("masterjoin").to_string().contains("U+006D"));
     // The foreign character is named before the odd length, as Go does.
     assert_eq!(
         error(&format!("{V3_KEY}\n")),
-        CertificateKeyError::NotHex {
-            code: 0x0a,
-            position: 64
-        }
+        CertificateKeyError::NotHex { code: 0x0a, position: 64 }
     );
     assert_eq!(
         error(&format!("0x{V3_KEY}")),
-        CertificateKeyError::NotHex {
-            code: u32::from('x'),
-            position: 1
-        }
+        CertificateKeyError::NotHex { code: u32::from('x'), position: 1 }
     );
 }
 
@@ -137,10 +119,7 @@ fn signatures_equal_the_vectors() {
     let vectors = vectors();
     let signed = vectors["jws"].as_array().unwrap();
     // The one with a secret that no token has is checked next to the code.
-    for vector in signed
-        .iter()
-        .filter(|vector| vector["token_id"] != "joshua")
-    {
+    for vector in signed.iter().filter(|vector| vector["token_id"] != "joshua") {
         let token = match vector["token"].as_str() {
             Some(token) => token.parse().unwrap(),
             None => {

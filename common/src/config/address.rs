@@ -30,9 +30,7 @@ impl ListenAddr {
     /// One sentence that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(port) = text.strip_prefix(':') {
-            let port = port
-                .parse()
-                .map_err(|_| format!("`{text}` has no port from 0 to 65535"))?;
+            let port = port.parse().map_err(|_| format!("`{text}` has no port from 0 to 65535"))?;
             return Ok(Self(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)));
         }
         text.parse().map(Self).map_err(|_| {
@@ -111,16 +109,12 @@ pub fn parse_backend(text: &str) -> Result<Member, String> {
 }
 
 fn backend_addr(text: &str) -> Result<SocketAddr, String> {
-    let bare = text
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, APISERVER_PORT));
+    let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, APISERVER_PORT));
     let addr = bare.or_else(|_| text.parse::<SocketAddr>()).map_err(|_| {
         format!("`{text}` is no backend; write `10.0.0.11:6443` (an address, not a name: a balancer must start while DNS is down)")
     })?;
     if addr.port() == 0 {
-        return Err(format!(
-            "`{text}` has port 0; an apiserver listens on {APISERVER_PORT}"
-        ));
+        return Err(format!("`{text}` has port 0; an apiserver listens on {APISERVER_PORT}"));
     }
     if addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(format!("`{text}` is not the address of one host"));
@@ -154,10 +148,7 @@ mod tests {
         ];
         for (text, addr, name) in table {
             let member = parse_backend(text).unwrap();
-            assert_eq!(
-                (member.addr.to_string().as_str(), member.name.as_str()),
-                (addr, name)
-            );
+            assert_eq!((member.addr.to_string().as_str(), member.name.as_str()), (addr, name));
         }
     }
 
@@ -191,10 +182,7 @@ mod tests {
 
     #[test]
     fn reads_admin_addresses() {
-        assert_eq!(
-            AdminAddr::parse("unix:/a").unwrap(),
-            AdminAddr::Unix("/a".into())
-        );
+        assert_eq!(AdminAddr::parse("unix:/a").unwrap(), AdminAddr::Unix("/a".into()));
         assert!(AdminAddr::parse("127.0.0.1:6446").is_ok());
         for text in ["", "unix:", "localhost", "/run/x"] {
             assert!(AdminAddr::parse(text).is_err(), "{text}");

@@ -55,10 +55,21 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For any backend to accept it.
     pub dial: Duration,
+    /// For the first byte of a client.
+    pub first_byte: Duration,
     /// For a byte in either direction of a session.
     pub idle: Duration,
     /// For a byte of the one direction that is still open.
     pub half_close: Duration,
+}
+
+/// How apiservers are known, as the names of PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's CA.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key for the probes.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// A configuration in which every value is usable.
@@ -70,6 +81,10 @@ pub struct Config {
     pub backends: Vec<Member>,
     /// How they are questioned.
     pub probe: ProbeKind,
+    /// How apiservers are known.
+    pub cluster: Cluster,
+    /// Whether the port stays open while no backend serves.
+    pub listen_when_empty: bool,
     /// Where the admin endpoint answers.
     pub admin: AdminAddr,
     /// For what must survive a restart.
@@ -99,18 +114,13 @@ impl Config {
         let raw = Raw(layers);
         let listen = raw.listen()?;
         let backends = raw.backends(&listen)?;
-        let chosen = |name| {
-            layers
-                .setting(name)
-                .map(|setting| setting.origin != Origin::Default)
-        };
+        let chosen = |name| layers.setting(name).map(|setting| setting.origin != Origin::Default);
         Ok(Self {
             backends,
             listen,
-            probe: raw.choice(
-                "probe",
-                &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)],
-            )?,
+            probe: raw.choice("probe", &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)])?,
+            cluster: raw.cluster()?,
+            listen_when_empty: raw.switch("listen_when_empty")?,
             admin: raw.parsed("admin", AdminAddr::parse)?,
             state_dir: raw.parsed("state_dir", directory)?,
             state_dir_chosen: chosen("state_dir")?,
@@ -130,11 +140,8 @@ impl Config {
     }
 }
 
-const LOG_FORMATS: &[(&str, LogFormat)] = &[
-    ("auto", LogFormat::Auto),
-    ("text", LogFormat::Text),
-    ("json", LogFormat::Json),
-];
+const LOG_FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 const LOG_LEVELS: &[(&str, tracing::Level)] = &[
     ("error", tracing::Level::ERROR),
@@ -152,11 +159,7 @@ struct Raw<'a>(&'a Layers);
 impl Raw<'_> {
     fn wrong(&self, key: &'static str, reason: String) -> ConfigError {
         match self.0.setting(key) {
-            Ok(setting) => ConfigError::Value {
-                origin: setting.origin.clone(),
-                key,
-                reason,
-            },
+            Ok(setting) => ConfigError::Value { origin: setting.origin.clone(), key, reason },
             Err(error) => error,
         }
     }
@@ -164,14 +167,18 @@ impl Raw<'_> {
     fn text(&self, key: &'static str) -> Result<&str, ConfigError> {
         match &self.0.setting(key)?.value {
             Value::Text(text) => Ok(text),
-            Value::List(_) | Value::Number(_) => Err(ConfigError::Undeclared(key)),
+            Value::List(_) | Value::Number(_) | Value::Switch(_) => {
+                Err(ConfigError::Undeclared(key))
+            }
         }
     }
 
     fn list(&self, key: &'static str) -> Result<&[String], ConfigError> {
         match &self.0.setting(key)?.value {
             Value::List(items) => Ok(items),
-            Value::Text(_) | Value::Number(_) => Err(ConfigError::Undeclared(key)),
+            Value::Text(_) | Value::Number(_) | Value::Switch(_) => {
+                Err(ConfigError::Undeclared(key))
+            }
         }
     }
 
@@ -189,9 +196,7 @@ impl Raw<'_> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, ConfigError> {
         let items = self.list(key)?.iter().map(|item| parse(item));
-        items
-            .collect::<Result<_, _>>()
-            .map_err(|reason| self.wrong(key, reason))
+        items.collect::<Result<_, _>>().map_err(|reason| self.wrong(key, reason))
     }
 
     fn choice<T: Copy>(&self, key: &'static str, known: &[(&str, T)]) -> Result<T, ConfigError> {
@@ -201,6 +206,30 @@ impl Raw<'_> {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             self.wrong(key, format!("`{text}` is none of {}", names.join(", ")))
         })
+    }
+
+    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
+        match self.0.setting(key)?.value {
+            Value::Switch(on) => Ok(on),
+            Value::Text(_) | Value::List(_) | Value::Number(_) => Err(ConfigError::Undeclared(key)),
+        }
+    }
+
+    fn cluster(&self) -> Result<Cluster, ConfigError> {
+        let file = |key| self.text(key).map(|text| (!text.is_empty()).then(|| PathBuf::from(text)));
+        let client = match (file("cluster.client_certificate")?, file("cluster.client_key")?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                let reason = "needs cluster.client_key beside it".to_owned();
+                return Err(self.wrong("cluster.client_certificate", reason));
+            }
+            (None, Some(_)) => {
+                let reason = "needs cluster.client_certificate beside it".to_owned();
+                return Err(self.wrong("cluster.client_key", reason));
+            }
+        };
+        Ok(Cluster { ca: file("cluster.ca")?, client })
     }
 
     fn number(&self, key: &'static str, min: u64, max: u64) -> Result<usize, ConfigError> {
@@ -214,9 +243,8 @@ impl Raw<'_> {
     }
 
     fn duration(&self, key: &'static str, min: Duration) -> Result<Duration, ConfigError> {
-        let duration = self.parsed(key, |text| {
-            duration::parse(text).map_err(|error| error.to_string())
-        })?;
+        let duration =
+            self.parsed(key, |text| duration::parse(text).map_err(|error| error.to_string()))?;
         if duration < min {
             let reason = format!("must be at least {}", duration::exact(min));
             return Err(self.wrong(key, reason));
@@ -228,6 +256,7 @@ impl Raw<'_> {
         let timeouts = Timeouts {
             connect: self.duration("timeouts.connect", WAIT_MIN)?,
             dial: self.duration("timeouts.dial", WAIT_MIN)?,
+            first_byte: self.duration("timeouts.first_byte", WAIT_MIN)?,
             idle: self.duration("timeouts.idle", WAIT_MIN)?,
             half_close: self.duration("timeouts.half_close", WAIT_MIN)?,
         };
@@ -276,11 +305,7 @@ impl Raw<'_> {
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() {
-        Err("names no directory".into())
-    } else {
-        Ok(PathBuf::from(text))
-    }
+    if text.is_empty() { Err("names no directory".into()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn first_repeated<T: Eq + std::hash::Hash>(mut items: impl Iterator<Item = T>) -> Option<T> {
@@ -322,26 +347,10 @@ mod tests {
     fn says_what_is_wrong_with_a_value() {
         let many: Vec<String> = (0..65).map(|n| format!("10.0.0.{n}")).collect();
         let table = [
-            (
-                "--listen",
-                list(&[]),
-                "flag --listen: listen: needs 1 to 16 addresses",
-            ),
-            (
-                "--listen",
-                list(&["x"]),
-                "flag --listen: listen: `x` is no address to listen on",
-            ),
-            (
-                "--listen",
-                list(&[":1", ":1"]),
-                "flag --listen: listen: `[::]:1` stands there twice",
-            ),
-            (
-                "--backend",
-                list(&["m:6443"]),
-                "flag --backend: backends: `m:6443` is no backend",
-            ),
+            ("--listen", list(&[]), "flag --listen: listen: needs 1 to 16 addresses"),
+            ("--listen", list(&["x"]), "flag --listen: listen: `x` is no address to listen on"),
+            ("--listen", list(&[":1", ":1"]), "flag --listen: listen: `[::]:1` stands there twice"),
+            ("--backend", list(&["m:6443"]), "flag --backend: backends: `m:6443` is no backend"),
             (
                 "--backend",
                 list(&["10.0.0.1", "10.0.0.1:6443"]),
@@ -357,21 +366,13 @@ mod tests {
                 list(&["127.0.0.1:6443"]),
                 "flag --backend: backends: `127.0.0.1:6443` is our own",
             ),
-            (
-                "--backend",
-                Value::List(many),
-                "flag --backend: backends: has 65 backends",
-            ),
+            ("--backend", Value::List(many), "flag --backend: backends: has 65 backends"),
             (
                 "--probe",
                 Value::Text("icmp".into()),
                 "flag --probe: probe: `icmp` is none of https, tcp",
             ),
-            (
-                "--admin",
-                Value::Text("x".into()),
-                "flag --admin: admin: `x` is no admin address",
-            ),
+            ("--admin", Value::Text("x".into()), "flag --admin: admin: `x` is no admin address"),
         ];
         for (flag, value, expected) in table {
             let said = with(flag, value).unwrap_err().to_string();

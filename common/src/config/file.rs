@@ -13,10 +13,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The text of the file, `None` if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
-    let unreadable = |reason: String| ConfigError::Unreadable {
-        path: path.display().to_string(),
-        reason,
-    };
+    let unreadable =
+        |reason: String| ConfigError::Unreadable { path: path.display().to_string(), reason };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -31,13 +29,9 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(error.to_string()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(unreadable(
-            "larger than 1 MiB, so it is no configuration of ours".into(),
-        ));
+        return Err(unreadable("larger than 1 MiB, so it is no configuration of ours".into()));
     }
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|_| unreadable("it is not UTF-8 text".into()))
+    String::from_utf8(bytes).map(Some).map_err(|_| unreadable("it is not UTF-8 text".into()))
 }
 
 /// The settings that the text makes.
@@ -45,10 +39,7 @@ pub(super) fn settings(
     text: &str,
     path: &Path,
 ) -> Result<Vec<(&'static str, Setting)>, ConfigError> {
-    let reader = Reader {
-        text,
-        path: path.display().to_string(),
-    };
+    let reader = Reader { text, path: path.display().to_string() };
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         path: reader.path.clone(),
         line: error.span().map_or(1, |span| reader.line(span.start)),
@@ -92,12 +83,7 @@ impl Reader<'_> {
                 (None, _) => {
                     let hint = keys::hint(&dotted);
                     let path = self.path.clone();
-                    return Err(ConfigError::UnknownKey {
-                        path,
-                        line,
-                        key: dotted,
-                        hint,
-                    });
+                    return Err(ConfigError::UnknownKey { path, line, key: dotted, hint });
                 }
             }
         }
@@ -111,10 +97,7 @@ impl Reader<'_> {
         raw: &DeValue<'_>,
         line: usize,
     ) -> Result<Setting, ConfigError> {
-        let origin = Origin::File {
-            path: self.path.clone(),
-            line,
-        };
+        let origin = Origin::File { path: self.path.clone(), line };
         match value(key.shape, raw) {
             Some(value) => Ok(Setting { value, origin }),
             None => {
@@ -122,13 +105,10 @@ impl Reader<'_> {
                     Shape::Text => "a string in quotes",
                     Shape::List => "a list of strings, like [\"a\", \"b\"]",
                     Shape::Number => "a whole number from 0",
+                    Shape::Switch => "true or false",
                 };
                 let reason = format!("is {}; it must be {wanted}", kind(raw));
-                Err(ConfigError::Value {
-                    origin,
-                    key: key.name,
-                    reason,
-                })
+                Err(ConfigError::Value { origin, key: key.name, reason })
             }
         }
     }
@@ -138,16 +118,13 @@ fn value(shape: Shape, raw: &DeValue<'_>) -> Option<Value> {
     match (shape, raw) {
         (Shape::Text, DeValue::String(text)) => Some(Value::Text(text.to_string())),
         (Shape::List, DeValue::Array(items)) => {
-            let texts = items
-                .iter()
-                .map(|item| item.get_ref().as_str().map(str::to_owned));
+            let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
             texts.collect::<Option<Vec<_>>>().map(Value::List)
         }
         (Shape::Number, DeValue::Integer(number)) => {
-            u64::from_str_radix(number.as_str(), number.radix())
-                .ok()
-                .map(Value::Number)
+            u64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)
         }
+        (Shape::Switch, DeValue::Boolean(on)) => Some(Value::Switch(*on)),
         _ => None,
     }
 }
@@ -177,38 +154,23 @@ mod tests {
     fn says_what_is_wrong_and_where() {
         let table = [
             ("listen = [", "m.toml:1: not valid TOML"),
-            (
-                "\nlsten = []",
-                "m.toml:2: unknown key `lsten`; did you mean `listen`?",
-            ),
+            ("\nlsten = []", "m.toml:2: unknown key `lsten`; did you mean `listen`?"),
             (
                 "[timeouts]\nidel = \"1s\"",
                 "m.toml:2: unknown key `timeouts.idel`; did you mean `timeouts.idle`?",
             ),
-            (
-                "listen = \"x\"",
-                "m.toml:1: listen: is a string; it must be a list of strings",
-            ),
-            (
-                "backends = [1]",
-                "m.toml:1: backends: is a list that does not fit",
-            ),
+            ("listen = \"x\"", "m.toml:1: listen: is a string; it must be a list of strings"),
+            ("backends = [1]", "m.toml:1: backends: is a list that does not fit"),
             (
                 "workers = -1",
                 "m.toml:1: workers: is an integer that does not fit; it must be a whole number",
             ),
             ("timeouts = 5", "m.toml:1: unknown key `timeouts`"),
-            (
-                "listen = []\nlisten = []",
-                "m.toml:2: not valid TOML: duplicate key",
-            ),
+            ("listen = []\nlisten = []", "m.toml:2: not valid TOML: duplicate key"),
         ];
         for (text, expected) in table {
             let said = error(text);
-            assert!(
-                said.starts_with(expected),
-                "{text}\n said: {said}\n want: {expected}"
-            );
+            assert!(said.starts_with(expected), "{text}\n said: {said}\n want: {expected}");
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Shape {
     List,
     /// A whole number from 0.
     Number,
+    /// `true` or `false`.
+    Switch,
 }
 
 /// One configuration key.
@@ -40,14 +42,7 @@ const fn key(
     reload: bool,
     doc: &'static str,
 ) -> Key {
-    Key {
-        name,
-        shape,
-        default,
-        flag,
-        reload,
-        doc,
-    }
+    Key { name, shape, default, flag, reload, doc }
 }
 
 /// All keys, in the order in which they are shown.
@@ -76,6 +71,41 @@ pub const KEYS: &[Key] = &[
         "--probe",
         true,
         "How backends are questioned: `https` for apiservers, `tcp` for anything else.",
+    ),
+    key(
+        "cluster.ca",
+        Shape::Text,
+        "",
+        "--cluster-ca",
+        true,
+        "PEM file with the cluster's CA (`/etc/kubernetes/pki/ca.crt`). Probes then accept only \
+         apiservers whose certificate chains to it and names the address; another one is DEAD. \
+         Empty: any certificate, so probes tell health but no identity.",
+    ),
+    key(
+        "cluster.client_certificate",
+        Shape::Text,
+        "",
+        "",
+        true,
+        "PEM file with a client certificate for the probes, for apiservers that answer anonymous \
+         requests with 401.",
+    ),
+    key(
+        "cluster.client_key",
+        Shape::Text,
+        "",
+        "",
+        true,
+        "PEM file with the key of that certificate.",
+    ),
+    key(
+        "listen_when_empty",
+        Shape::Switch,
+        "false",
+        "--listen-when-empty",
+        false,
+        "Keep the port open while no backend serves; clients are then reset after they connect.",
     ),
     key(
         "admin",
@@ -125,6 +155,15 @@ pub const KEYS: &[Key] = &[
         "",
         true,
         "Longest search for a backend in all; client-go gives up a TLS handshake after 10 s.",
+    ),
+    key(
+        "timeouts.first_byte",
+        Shape::Text,
+        "10s",
+        "",
+        true,
+        "A client that says nothing for this long after it connected is reset, unless its backend \
+         spoke first.",
     ),
     key(
         "timeouts.idle",
@@ -187,11 +226,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 /// Whether `name` is the table of some keys, as `timeouts` is of `timeouts.idle`.
 #[must_use]
 pub fn is_table(name: &str) -> bool {
-    KEYS.iter().any(|key| {
-        key.name
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+    KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// A hint for a key that does not exist: the nearest one, if any is near.
@@ -218,15 +253,11 @@ pub fn reference() -> String {
     for key in KEYS {
         let default = match key.shape {
             Shape::Text => format!("`\"{}\"`", key.default),
-            Shape::Number => format!("`{}`", key.default),
+            Shape::Number | Shape::Switch => format!("`{}`", key.default),
             Shape::List if key.default.is_empty() => "`[]`".to_owned(),
             Shape::List => format!("`[\"{}\"]`", key.default.replace(' ', "\", \"")),
         };
-        let flag = if key.flag.is_empty() {
-            String::new()
-        } else {
-            format!("`{}`", key.flag)
-        };
+        let flag = if key.flag.is_empty() { String::new() } else { format!("`{}`", key.flag) };
         let reload = if key.reload { "yes" } else { "restart" };
         text.push_str(&format!(
             "| `{}` | {default} | {flag} | {reload} | {} |\n",
@@ -250,11 +281,7 @@ mod tests {
             ("drain_timeout", "stop.drain_timeout"),
         ];
         for (written, meant) in table {
-            assert_eq!(
-                hint(written),
-                format!("; did you mean `{meant}`?"),
-                "{written}"
-            );
+            assert_eq!(hint(written), format!("; did you mean `{meant}`?"), "{written}");
         }
         assert!(hint("something.else.entirely").contains("mainstay check"));
     }
@@ -263,10 +290,6 @@ mod tests {
     fn the_reference_in_the_docs_is_this_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/config.md");
         let page = std::fs::read_to_string(path).unwrap();
-        assert!(
-            page.contains(&reference()),
-            "put this into docs/config.md:\n\n{}",
-            reference()
-        );
+        assert!(page.contains(&reference()), "put this into docs/config.md:\n\n{}", reference());
     }
 }

@@ -16,6 +16,8 @@ pub enum Value {
     List(Vec<String>),
     /// A whole number.
     Number(u64),
+    /// On or off.
+    Switch(bool),
 }
 
 impl fmt::Display for Value {
@@ -25,6 +27,7 @@ impl fmt::Display for Value {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::List(items) => write!(f, "{items:?}"),
             Self::Number(number) => write!(f, "{number}"),
+            Self::Switch(on) => write!(f, "{on}"),
         }
     }
 }
@@ -72,13 +75,8 @@ pub struct Layers {
 
 impl Default for Layers {
     fn default() -> Self {
-        let built_in = |key: &Key| Setting {
-            value: default_value(key),
-            origin: Origin::Default,
-        };
-        Self {
-            settings: KEYS.iter().map(|key| (key.name, built_in(key))).collect(),
-        }
+        let built_in = |key: &Key| Setting { value: default_value(key), origin: Origin::Default };
+        Self { settings: KEYS.iter().map(|key| (key.name, built_in(key))).collect() }
     }
 }
 
@@ -96,10 +94,7 @@ impl Layers {
             None if path.is_none() => {}
             None => {
                 let reason = "there is no such file; leave --config out to run without one".into();
-                return Err(ConfigError::Unreadable {
-                    path: chosen.display().to_string(),
-                    reason,
-                });
+                return Err(ConfigError::Unreadable { path: chosen.display().to_string(), reason });
             }
         }
         Ok(layers)
@@ -108,20 +103,13 @@ impl Layers {
     /// Sets the key that `flag` overrides.
     pub fn set_flag(&mut self, flag: &'static str, value: Value) {
         if let Some(key) = KEYS.iter().find(|key| key.flag == flag) {
-            self.settings.insert(
-                key.name,
-                Setting {
-                    value,
-                    origin: Origin::Flag(flag),
-                },
-            );
+            self.settings.insert(key.name, Setting { value, origin: Origin::Flag(flag) });
         }
     }
 
     /// Every key with its setting, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Key, &Setting)> {
-        KEYS.iter()
-            .filter_map(|key| Some((key, self.settings.get(key.name)?)))
+        KEYS.iter().filter_map(|key| Some((key, self.settings.get(key.name)?)))
     }
 
     /// The setting of a declared key.
@@ -149,6 +137,7 @@ fn default_value(key: &Key) -> Value {
         Shape::Text => Value::Text(key.default.to_owned()),
         Shape::List => Value::List(key.default.split_whitespace().map(str::to_owned).collect()),
         Shape::Number => Value::Number(key.default.parse().unwrap_or_default()),
+        Shape::Switch => Value::Switch(key.default == "true"),
     }
 }
 
@@ -159,11 +148,7 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let dir = tempfile();
-        std::fs::write(
-            &dir,
-            "backends = [\"10.0.0.1\"]\n[timeouts]\nidle = \"1h\"\n",
-        )
-        .unwrap();
+        std::fs::write(&dir, "backends = [\"10.0.0.1\"]\n[timeouts]\nidle = \"1h\"\n").unwrap();
         let mut layers = Layers::from_file(Some(&dir)).unwrap();
         layers.set_flag("--backend", Value::List(vec!["10.0.0.9".into()]));
         let origin = |name| layers.setting(name).unwrap().origin.to_string();
@@ -177,10 +162,7 @@ mod tests {
     fn a_missing_file_is_an_error_only_when_named() {
         let missing = Path::new("/nowhere/mainstay.toml");
         let error = Layers::from_file(Some(missing)).unwrap_err().to_string();
-        assert!(
-            error.contains("/nowhere/mainstay.toml: there is no such file"),
-            "{error}"
-        );
+        assert!(error.contains("/nowhere/mainstay.toml: there is no such file"), "{error}");
     }
 
     #[test]

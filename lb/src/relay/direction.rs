@@ -45,17 +45,11 @@ pub(super) struct Fault {
 
 impl Fault {
     fn source(error: io::Error) -> Self {
-        Self {
-            side: Side::Source,
-            error,
-        }
+        Self { side: Side::Source, error }
     }
 
     fn sink(error: io::Error) -> Self {
-        Self {
-            side: Side::Sink,
-            error,
-        }
+        Self { side: Side::Sink, error }
     }
 }
 
@@ -100,13 +94,15 @@ impl Direction {
         std::mem::take(&mut self.moved)
     }
 
-    /// Moves until a socket is not ready. `Ready(Ok)` once the stream has ended.
+    /// Moves until a socket is not ready. `Ready(Ok)` once the stream has ended. If it is the `last`
+    /// of the two directions, the sink is told by the close of its socket, which follows at once.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut TcpStream,
         sink: &mut TcpStream,
         pipes: &Pipes,
+        last: bool,
     ) -> Poll<Result<(), Fault>> {
         for _ in 0..ROUNDS_MAX {
             if self.stream == Stream::Ended {
@@ -115,7 +111,10 @@ impl Direction {
             ready!(self.give(cx, sink))?;
             if self.stream == Stream::Ending {
                 self.release(pipes);
-                self.end(sink)?;
+                if !last {
+                    end(sink)?;
+                }
+                self.stream = Stream::Ended;
                 continue;
             }
             let taken = match self.take(cx, source, sink, pipes) {
@@ -181,10 +180,7 @@ impl Direction {
                     Poll::Ready(Ok(given)) => rest = rest.get(given..).unwrap_or_default(),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::sink(error))),
                     Poll::Pending => {
-                        self.held = Held::Copied {
-                            bytes: rest.into(),
-                            given: 0,
-                        };
+                        self.held = Held::Copied { bytes: rest.into(), given: 0 };
                         break;
                     }
                 }
@@ -230,15 +226,14 @@ impl Direction {
             pipes.discard(pipe);
         }
     }
+}
 
-    /// Tells the sink that no more bytes come.
-    fn end(&mut self, sink: &TcpStream) -> Result<(), Fault> {
-        self.stream = Stream::Ended;
-        match SockRef::from(sink).shutdown(Shutdown::Write) {
-            // The sink is gone already; its own direction says how.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            ended => ended.map_err(Fault::sink),
-        }
+/// Tells the sink that no more bytes come.
+fn end(sink: &TcpStream) -> Result<(), Fault> {
+    match SockRef::from(sink).shutdown(Shutdown::Write) {
+        // The sink is gone already; its own direction says how.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        ended => ended.map_err(Fault::sink),
     }
 }
 
@@ -277,8 +272,5 @@ fn poll_drain(
 
 /// Not ready after all, or interrupted: ask again.
 fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

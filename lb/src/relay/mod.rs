@@ -24,7 +24,7 @@ pub use self::pipes::Pipes;
 use crate::clock::Clock;
 use crate::close_reason::CloseReason;
 use crate::session::SessionEntry;
-use crate::socket_options::reset_on_close;
+use crate::socket_options::{apply_to_backend, reset_on_close};
 use direction::{Direction, Fault, Side};
 
 /// What all relays of a process share.
@@ -58,14 +58,7 @@ impl Relay {
         tools: Arc<RelayTools>,
     ) -> Self {
         let (up, down) = (Direction::default(), Direction::default());
-        Self {
-            client,
-            backend,
-            up,
-            down,
-            session,
-            tools,
-        }
+        Self { client, backend, up, down, session, tools }
     }
 
     /// Moves what can be moved now. `Ready` with the reason when the session is over.
@@ -73,14 +66,16 @@ impl Relay {
         if let Some(reason) = self.session.poll_cut(cx.waker()) {
             return Poll::Ready(reason);
         }
+        if self.session.has_grown() {
+            // A socket that refuses an option is about to fail by itself.
+            apply_to_backend(&SockRef::from(&self.backend)).ok();
+        }
         let backend_first = self.down.ended();
-        let sent = self
-            .up
-            .poll(cx, &mut self.client, &mut self.backend, &self.tools.pipes);
+        let pipes = &self.tools.pipes;
+        let sent = self.up.poll(cx, &mut self.client, &mut self.backend, pipes, self.down.ended());
         // Also after a fault: what the backend said before it closed still reaches the client.
-        let received = self
-            .down
-            .poll(cx, &mut self.backend, &mut self.client, &self.tools.pipes);
+        let received =
+            self.down.poll(cx, &mut self.backend, &mut self.client, pipes, self.up.ended());
         let moved = (self.down.take_moved(), self.up.take_moved());
         if moved != (0, 0) {
             self.session.moved(&self.tools.clock, moved.0, moved.1);
@@ -147,8 +142,5 @@ fn reason_down(fault: &Fault) -> CloseReason {
 /// Whether the peer went silent instead of resetting the connection.
 fn lost(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable
-    )
+    matches!(error.kind(), Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable)
 }

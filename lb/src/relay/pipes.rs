@@ -32,11 +32,7 @@ impl Pipe {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Unprivileged users may be over their share of pipe memory; a small pipe works as well.
         let size = fcntl_setpipe_size(&writer, PIPE_BYTES).unwrap_or(PIPE_BYTES_DEFAULT);
-        Ok(Self {
-            reader,
-            writer,
-            size,
-        })
+        Ok(Self { reader, writer, size })
     }
 }
 
@@ -53,12 +49,7 @@ impl Pipes {
     /// No pipe yet, and at most `limit` at once.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self {
-            free: Mutex::default(),
-            open: AtomicUsize::new(0),
-            denied: AtomicU64::new(0),
-            limit,
-        }
+        Self { free: Mutex::default(), open: AtomicUsize::new(0), denied: AtomicU64::new(0), limit }
     }
 
     /// An empty pipe; `None` at the limit, or if the system has none: then data is copied.
@@ -78,9 +69,7 @@ impl Pipes {
 
     fn reserve(&self) -> bool {
         let grow = |open: usize| (open < self.limit).then_some(open + 1);
-        self.open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow)
-            .is_ok()
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
     }
 
     /// Takes back a pipe with no byte in it.
@@ -103,9 +92,7 @@ impl Pipes {
     /// Pipes that move data now.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.open
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.free.lock().len())
+        self.open.load(Ordering::Relaxed).saturating_sub(self.free.lock().len())
     }
 
     /// Times that none was to be had.

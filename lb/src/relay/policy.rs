@@ -29,26 +29,12 @@ impl MoverPolicy {
     /// The policy after `bytes` were taken from the source at once.
     pub(super) fn after(self, bytes: usize) -> Self {
         let speaks_for_a_switch = (bytes >= FULL) != self.splice;
-        let in_a_row = if speaks_for_a_switch {
-            self.in_a_row + 1
-        } else {
-            0
-        };
-        let needed = if self.splice {
-            SHORT_SPLICES
-        } else {
-            FULL_READS
-        };
+        let in_a_row = if speaks_for_a_switch { self.in_a_row + 1 } else { 0 };
+        let needed = if self.splice { SHORT_SPLICES } else { FULL_READS };
         if in_a_row >= needed {
-            Self {
-                splice: !self.splice,
-                in_a_row: 0,
-            }
+            Self { splice: !self.splice, in_a_row: 0 }
         } else {
-            Self {
-                splice: self.splice,
-                in_a_row,
-            }
+            Self { splice: self.splice, in_a_row }
         }
     }
 
@@ -63,9 +49,7 @@ mod tests {
     use super::*;
 
     fn after(reads: &[usize]) -> MoverPolicy {
-        reads
-            .iter()
-            .fold(MoverPolicy::default(), |policy, bytes| policy.after(*bytes))
+        reads.iter().fold(MoverPolicy::default(), |policy, bytes| policy.after(*bytes))
     }
 
     #[test]

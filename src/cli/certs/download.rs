@@ -21,10 +21,8 @@ use crate::exit::Stop;
 /// the others 0644. Files that are there already with other content are kept unless --force is
 /// given.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  mainstay certs download --certificate-key-file certs.key\n  \
-mainstay certs download --secret-file kubeadm-certs.json --certificate-key-file certs.key"
-)]
+#[command(after_help = "Examples:\n  mainstay certs download --certificate-key-file certs.key\n  \
+mainstay certs download --secret-file kubeadm-certs.json --certificate-key-file certs.key")]
 pub(super) struct Download {
     /// The certificate key, as printed by the upload; `-` for the standard input.
     #[arg(long, value_name = "FILE")]
@@ -99,9 +97,9 @@ impl Download {
                 cluster.certificates_dir = given.unwrap_or(cluster.certificates_dir);
                 Ok(PkiDirectory::of(&cluster))
             }
-            (None, Topology::Stacked) => Ok(PkiDirectory::stacked(
-                given.unwrap_or_else(|| CERTIFICATES_DIR.into()),
-            )),
+            (None, Topology::Stacked) => {
+                Ok(PkiDirectory::stacked(given.unwrap_or_else(|| CERTIFICATES_DIR.into())))
+            }
             (None, Topology::External) => Err(Stop::usage(
                 "the paths of an external etcd's files stand in kubeadm-config, which was not \
                  given or may not be read; save it with `kubectl get configmap kubeadm-config -n \
@@ -113,11 +111,7 @@ impl Download {
 }
 
 fn write(certs: &CertSet, directory: &PkiDirectory, force: bool) -> anyhow::Result<()> {
-    let mode = if force {
-        WriteMode::Force
-    } else {
-        WriteMode::Keep
-    };
+    let mode = if force { WriteMode::Force } else { WriteMode::Keep };
     let outcomes = directory.write(certs, mode).map_err(|error| {
         let way_out = match error {
             PkiError::Exists { .. } => "; give --force to replace them, or another directory",
@@ -137,9 +131,7 @@ fn write(certs: &CertSet, directory: &PkiDirectory, force: bool) -> anyhow::Resu
     warn_of_dates(certs, Timestamp::now());
     for (entry, _) in certs.entries().filter(|(_, file)| file.is_none()) {
         if !entry.may_be_empty() {
-            input::warn(&format!(
-                "{entry} was not uploaded; copy it by hand before the join"
-            ));
+            input::warn(&format!("{entry} was not uploaded; copy it by hand before the join"));
         }
     }
     Ok(())

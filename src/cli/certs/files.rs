@@ -76,9 +76,7 @@ impl CertificateFiles {
             .into());
         }
         let upload = found.into_upload().map_err(|defects| {
-            Stop::failed(format!(
-                "the certificates are not fit for a join: {defects}"
-            ))
+            Stop::failed(format!("the certificates are not fit for a join: {defects}"))
         })?;
         for entry in &upload.converted {
             input::warn(&format!(
@@ -120,9 +118,9 @@ pub(super) fn warn_of_dates(certs: &CertSet, now: Timestamp) {
             Validity::NotYet => input::warn(&format!(
                 "{entry} is not valid yet; is the clock of this machine right?"
             )),
-            Validity::Expired => input::warn(&format!(
-                "{entry} has expired; a join will fail until it is renewed"
-            )),
+            Validity::Expired => {
+                input::warn(&format!("{entry} has expired; a join will fail until it is renewed"));
+            }
         }
     }
 }

@@ -98,14 +98,9 @@ impl Row {
         Self {
             // Names come from the cluster, so no control character may reach the terminal.
             name: name.chars().filter(|c| !c.is_control()).collect(),
-            content: entry
-                .map_or("unknown", |entry| content(entry.kind()))
-                .to_owned(),
+            content: entry.map_or("unknown", |entry| content(entry.kind())).to_owned(),
             bytes: size.saturating_sub(SEAL_BYTES),
-            ends: entry
-                .and_then(|entry| ends.get(&entry))
-                .cloned()
-                .unwrap_or_else(|| "-".into()),
+            ends: entry.and_then(|entry| ends.get(&entry)).cloned().unwrap_or_else(|| "-".into()),
             state,
             good,
         }
@@ -133,9 +128,7 @@ fn findings(certs: &CertSet, now: Timestamp) -> BTreeMap<CertEntry, String> {
 /// When the certificates end.
 fn ends(certs: &CertSet) -> BTreeMap<CertEntry, String> {
     let dates = certs.certificates().into_iter();
-    dates
-        .map(|dates| (dates.entry, Expiration::utc(dates.not_after).to_string()))
-        .collect()
+    dates.map(|dates| (dates.entry, Expiration::utc(dates.not_after).to_string())).collect()
 }
 
 fn content(kind: EntryKind) -> &'static str {

@@ -21,10 +21,8 @@ use crate::exit::Stop;
 /// With the certificate key each entry is opened and checked: content, keys against certificates,
 /// dates. Private keys are never shown. Fails if a join with them would.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  mainstay certs show --certificate-key-file certs.key\n  \
-mainstay certs show --secret-file kubeadm-certs.yaml --certificate-key-file -"
-)]
+#[command(after_help = "Examples:\n  mainstay certs show --certificate-key-file certs.key\n  \
+mainstay certs show --secret-file kubeadm-certs.yaml --certificate-key-file -")]
 pub(super) struct Show {
     /// The certificate key, as printed by the upload; `-` for the standard input.
     #[arg(long, value_name = "FILE")]

@@ -28,10 +28,8 @@ const TOKEN_TRIES: usize = 3;
 /// With --control-plane the certificates of this master are uploaded too, and the printed command
 /// joins a further master: it holds the certificate key.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  mainstay token create --ttl 2h --print-join-command\n  \
-mainstay token create --print-join-command --control-plane"
-)]
+#[command(after_help = "Examples:\n  mainstay token create --ttl 2h --print-join-command\n  \
+mainstay token create --print-join-command --control-plane")]
 pub(super) struct Create {
     /// The token, as abcdef.0123456789abcdef; `-` reads it from the standard input [default: a
     /// new one].
@@ -102,9 +100,7 @@ impl Create {
         }
         let token = self.given_token()?;
         // Everything that can be wrong without the cluster is found before it is asked.
-        self.secret(BootstrapToken::generate(&mut OsRandom)?)
-            .to_secret()
-            .map_err(Stop::usage)?;
+        self.secret(BootstrapToken::generate(&mut OsRandom)?).to_secret().map_err(Stop::usage)?;
         api::block_on(self.create(token))
     }
 
@@ -140,17 +136,8 @@ impl Create {
     ) -> anyhow::Result<Join> {
         let version = server_version(cluster).await;
         let version = version.map_err(|error| api::config_failed(&error))?;
-        let handover = if self.control_plane {
-            Some(self.handover(cluster).await?)
-        } else {
-            None
-        };
-        Ok(Join {
-            address,
-            pins,
-            version,
-            handover,
-        })
+        let handover = if self.control_plane { Some(self.handover(cluster).await?) } else { None };
+        Ok(Join { address, pins, version, handover })
     }
 
     async fn handover(&self, cluster: &Cluster) -> anyhow::Result<Handover> {
@@ -158,9 +145,7 @@ impl Create {
         super::super::certs::end_of_upload(self.certs_ttl)?;
         let config = kubeadm_config(cluster).await;
         let config = config.map_err(|error| api::config_failed(&error))?;
-        let endpoint = config
-            .as_ref()
-            .map(|config| config.control_plane_endpoint.is_some());
+        let endpoint = config.as_ref().map(|config| config.control_plane_endpoint.is_some());
         if endpoint == Some(false) {
             return Err(Stop::failed(
                 "the cluster has no controlPlaneEndpoint, so no further master can join; set it in \
@@ -253,13 +238,7 @@ impl Join {
             Some(handover) => JoinRole::ControlPlane(&handover.key),
             None => JoinRole::Worker,
         };
-        JoinCommand {
-            address: &self.address,
-            token,
-            pins: &self.pins,
-            role,
-        }
-        .render(&self.version)
+        JoinCommand { address: &self.address, token, pins: &self.pins, role }.render(&self.version)
     }
 }
 

@@ -82,9 +82,7 @@ fn json(tokens: &[TokenSecret]) -> serde_json::Result<Zeroizing<String>> {
             api_version: "output.kubeadm.k8s.io/v1alpha3",
             token: &token,
             description: &secret.description,
-            expires: secret
-                .expiration
-                .map(|end| Expiration::utc(end.at()).to_string()),
+            expires: secret.expiration.map(|end| Expiration::utc(end.at()).to_string()),
             usages: secret.usages.iter().map(ToString::to_string).collect(),
             groups: &secret.groups,
         };

@@ -1,0 +1,156 @@
+//! Backends that freeze, close or are slow, as the client's first bytes meet them.
+
+use std::sync::Arc;
+
+use common::{Member, Source};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::backend::Backend;
+use crate::dial::DialLimits;
+use crate::health::Rank;
+use crate::pool::{BackendSet, Entry};
+
+const LIMITS: DialLimits =
+    DialLimits { connect: Duration::from_secs(2), total: Duration::from_secs(8) };
+
+/// A ClientHello as far as this module looks.
+const HELLO: &[u8] = &[TLS_HANDSHAKE, 3, 1, 0, 5];
+
+/// Backends in the order in which they are chosen: each holds more connections than the one before.
+async fn backends(count: u32) -> (Vec<TcpListener>, BackendSet) {
+    let (mut listeners, mut entries) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let member = Member { name: number.to_string(), addr, source: Source::Static };
+        let backend = Arc::new(Backend::new(member, Millis(0)));
+        (0..number).for_each(|_| std::mem::forget(backend.reserve_anyway()));
+        entries.push(Entry { backend, rank: Rank::Usual, slow_start: None });
+        listeners.push(listener);
+    }
+    (listeners, BackendSet { generation: 1, entries })
+}
+
+async fn client() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connect = TcpStream::connect(listener.local_addr().unwrap());
+    let (outer, accepted) = tokio::join!(connect, listener.accept());
+    (outer.unwrap(), accepted.unwrap().0)
+}
+
+async fn find(set: &BackendSet, inner: &mut TcpStream) -> Result<Found, CloseReason> {
+    let clock = Clock::default();
+    let dialer = Dialer::new(set, &clock, LIMITS);
+    Hold::new(inner, dialer, &clock, Duration::from_millis(300)).find().await
+}
+
+async fn accept_hello(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut hello = vec![0; HELLO.len()];
+    stream.read_exact(&mut hello).await.unwrap();
+    assert_eq!(hello, HELLO);
+    stream
+}
+
+#[tokio::test]
+async fn a_frozen_backend_costs_one_wait_and_no_client() {
+    let (listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(HELLO).await.unwrap();
+    // The first backend listens, and nobody accepts; the second answers.
+    let second = async {
+        let mut stream = accept_hello(&listeners[1]).await;
+        stream.write_all(b"ServerHello").await.unwrap();
+        stream
+    };
+    let (found, _stream) = tokio::join!(find(&set, &mut inner), second);
+    let found = found.unwrap();
+    assert_eq!(found.guard.backend().member.name, "1");
+    assert_eq!((found.replays, found.sent), (1, HELLO.len() as u64));
+    assert!(set.entries[0].backend.refusals().in_a_row() > 0, "it is passed over from now on");
+    assert_eq!(set.entries[0].backend.load(), 0);
+}
+
+#[tokio::test]
+async fn a_late_answer_of_the_first_still_wins() {
+    let (listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(HELLO).await.unwrap();
+    let first = async {
+        let mut stream = accept_hello(&listeners[0]).await;
+        // Until the other one has been asked too.
+        let second = accept_hello(&listeners[1]).await;
+        stream.write_all(b"ServerHello").await.unwrap();
+        (stream, second)
+    };
+    let (found, _streams) = tokio::join!(find(&set, &mut inner), first);
+    assert_eq!(found.unwrap().guard.backend().member.name, "0");
+}
+
+#[tokio::test]
+async fn a_backend_that_closes_before_it_answers_is_replaced_at_once() {
+    let (listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(HELLO).await.unwrap();
+    let peers = async {
+        drop(accept_hello(&listeners[0]).await);
+        let mut second = accept_hello(&listeners[1]).await;
+        second.write_all(b"ServerHello").await.unwrap();
+        second
+    };
+    let (found, _second) = tokio::join!(find(&set, &mut inner), peers);
+    assert_eq!(found.unwrap().guard.backend().member.name, "1");
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_never_replayed() {
+    let (listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+    let (found, accepted) = tokio::join!(find(&set, &mut inner), listeners[0].accept());
+    let found = found.unwrap();
+    assert_eq!((found.guard.backend().member.name.as_str(), found.replays), ("0", 0));
+    drop(accepted);
+}
+
+#[tokio::test]
+async fn slow_masters_keep_their_client() {
+    let (_listeners, set) = backends(1).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(HELLO).await.unwrap();
+    let found = find(&set, &mut inner).await.unwrap();
+    assert_eq!(found.replays, 0, "there is nobody else to ask");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_given_up() {
+    let (_listeners, set) = backends(1).await;
+    let (_outer, mut inner) = client().await;
+    assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
+    assert_eq!(set.entries[0].backend.load(), 0);
+}
+
+#[tokio::test]
+async fn a_backend_that_speaks_first_is_heard() {
+    let (listeners, set) = backends(1).await;
+    let (_outer, mut inner) = client().await;
+    let greeting = async {
+        let (mut stream, _) = listeners[0].accept().await.unwrap();
+        stream.write_all(b"220 ready").await.unwrap();
+        stream
+    };
+    let (found, _stream) = tokio::join!(find(&set, &mut inner), greeting);
+    assert_eq!(found.unwrap().sent, 0);
+}
+
+#[tokio::test]
+async fn with_nobody_to_serve_the_reason_is_said() {
+    let (listeners, set) = backends(2).await;
+    drop(listeners);
+    let (_outer, mut inner) = client().await;
+    assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::NoBackend));
+    let failed = |entry: &Entry| entry.backend.refusals().in_a_row() == 1;
+    assert!(set.entries.iter().all(failed), "each was tried");
+}

@@ -1,0 +1,148 @@
+//! How the probes know that a backend is an apiserver of our cluster.
+//!
+//! With the cluster's CA its certificate must chain to it and name the address we dialled. Without
+//! one any certificate is accepted: the probe then tells health and no identity, and sends nothing
+//! that a stranger could use.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// Why a TLS configuration for the probes cannot be made. The operator must mend the file.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The text holds no certificate.
+    #[error("{0} holds no certificate in PEM form")]
+    NoCertificate(&'static str),
+    /// The text holds a certificate that cannot be used.
+    #[error("{what} cannot be used: {reason}")]
+    Unusable {
+        /// Which of the files.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A client certificate with its key, both as PEM.
+#[derive(Clone, Copy)]
+pub struct ClientIdentity<'a> {
+    /// The certificate, and those between it and its CA.
+    pub certificate: &'a [u8],
+    /// Its key.
+    pub key: &'a [u8],
+}
+
+/// The TLS configuration of the probes: which apiservers they believe and who they say they are.
+///
+/// # Errors
+/// See [`IdentityError`].
+pub fn client_config(
+    ca: Option<&[u8]>,
+    client: Option<ClientIdentity<'_>>,
+) -> Result<Arc<ClientConfig>, IdentityError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable("the TLS library", &error))?;
+    let builder = match ca {
+        Some(pem) => builder.with_root_certificates(roots(pem)?),
+        None => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        }
+    };
+    let mut config = match client {
+        Some(client) => {
+            let chain = certificates("the client certificate", client.certificate)?;
+            let key = PrivateKeyDer::from_pem_slice(client.key)
+                .map_err(|error| unusable("the client key", &error))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| unusable("the client certificate", &error))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("the cluster CA", pem)? {
+        roots.add(certificate).map_err(|error| unusable("the cluster CA", &error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(
+    what: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(what, &error))?;
+    if found.is_empty() { Err(IdentityError::NoCertificate(what)) } else { Ok(found) }
+}
+
+fn unusable(what: &'static str, error: &dyn std::fmt::Display) -> IdentityError {
+    IdentityError::Unusable { what, reason: error.to_string() }
+}
+
+/// Accepts any certificate, and still checks that the peer holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_wrong_with_a_file() {
+        let said = |pem: &[u8]| client_config(Some(pem), None).unwrap_err().to_string();
+        assert_eq!(said(b""), "the cluster CA holds no certificate in PEM form");
+        assert!(
+            said(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+                .starts_with("the cluster CA cannot be used")
+        );
+        assert!(client_config(None, None).is_ok());
+    }
+}

@@ -1,0 +1,251 @@
+//! Asks one apiserver, again and again, and reports each outcome.
+//!
+//! One task for each backend: a black-holed one delays nobody. The connection is kept for a few
+//! probes, because a handshake costs an apiserver more than an answer, and made anew at times and
+//! after every failure, because only a fresh one shows a full accept queue. It is closed in order,
+//! so that the apiserver has nothing to log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::Tasks;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant as Deadline, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::{Outcome, State, timetable};
+use crate::backend::Backend;
+use crate::socket_options::reset_on_close;
+
+/// Probes that share one connection before it is made anew: about 15 s.
+const PROBES_PER_CONNECTION: u32 = 5;
+
+/// Largest answer that is read: a verbose /readyz is below 4 KiB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Shortest time between two probes that passive signals ask for.
+const SIGNAL_GAP: Duration = Duration::from_millis(500);
+
+/// How backends are questioned.
+#[derive(Clone, Debug)]
+pub enum ProbeMethod {
+    /// `GET /readyz` over TLS, verified as this configuration says.
+    Https(Arc<ClientConfig>),
+    /// A TCP connect.
+    Tcp,
+}
+
+/// What a prober tells the keeper.
+#[derive(Debug)]
+pub struct Report {
+    /// The backend that was asked.
+    pub addr: SocketAddr,
+    /// What was seen.
+    pub outcome: Outcome,
+    /// Time until TCP connected, if a fresh connection was made and did.
+    pub connected_in: Option<Duration>,
+    /// Time until the answer was there.
+    pub took: Duration,
+}
+
+/// What the keeper tells a prober: the state that decides when to ask next.
+pub type StateFeed = tokio::sync::watch::Receiver<State>;
+
+/// Asks the backend until it is dropped. Cancel-safe.
+pub async fn probe_loop(
+    backend: Arc<Backend>,
+    method: ProbeMethod,
+    mut state: StateFeed,
+    reports: mpsc::Sender<Report>,
+    tasks: Tasks,
+) {
+    let addr = backend.member.addr;
+    let mut asker = Asker { addr, method, kept: None, tasks };
+    let mut last = None;
+    loop {
+        let plan = timetable::next(*state.borrow_and_update(), last, fastrand::f64());
+        if last.is_some() {
+            wait(plan.pause, &backend, &mut state).await;
+        }
+        let begun = Instant::now();
+        let (outcome, connected_in) = asker.ask(plan.timeout).await;
+        last = Some(outcome);
+        let report = Report { addr, outcome, connected_in, took: begun.elapsed() };
+        if reports.send(report).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for the next probe: for its time, or for a passive signal, whichever is first.
+async fn wait(pause: Duration, backend: &Backend, state: &mut StateFeed) {
+    let early = async {
+        backend.suspected().await;
+        tokio::time::sleep(SIGNAL_GAP.min(pause)).await;
+    };
+    let changed = async {
+        // A sender that is gone is the keeper's end, and soon ours.
+        state.changed().await.ok();
+        tokio::time::sleep(SIGNAL_GAP.min(pause)).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = early => {}
+        () = changed => {}
+    }
+}
+
+/// Asks one address and keeps the connection between probes.
+struct Asker {
+    addr: SocketAddr,
+    method: ProbeMethod,
+    kept: Option<(SendRequest<Empty<Bytes>>, u32)>,
+    tasks: Tasks,
+}
+
+impl Asker {
+    async fn ask(&mut self, limit: Duration) -> (Outcome, Option<Duration>) {
+        let deadline = Deadline::now() + limit;
+        if let Some((sender, uses)) = self.kept.take()
+            && uses < PROBES_PER_CONNECTION
+            && let Ok(Some(outcome)) = timeout_at(deadline, self.request(sender, uses)).await
+        {
+            return (outcome, None);
+        }
+        self.ask_freshly(deadline).await
+    }
+
+    /// Connects, shakes hands and asks; how far it came says what is wrong.
+    async fn ask_freshly(&mut self, deadline: Deadline) -> (Outcome, Option<Duration>) {
+        let begun = Instant::now();
+        let stream = match timeout_at(deadline, connect(self.addr)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return (connect_failure(&error), None),
+            Err(_) => return (Outcome::ConnectTimeout, None),
+        };
+        let connected_in = Some(begun.elapsed());
+        let ProbeMethod::Https(config) = &self.method else {
+            // There is nothing to say, so nothing is left to wait for either.
+            reset_on_close(&SockRef::from(&stream));
+            return (Outcome::Ready, connected_in);
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
+        let name = ServerName::IpAddress(self.addr.ip().into());
+        let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => return (tls_failure(&error), connected_in),
+            Err(_) => return (Outcome::Silent, connected_in),
+        };
+        let answer = async {
+            let (sender, connection) = handshake(TokioIo::new(tls)).await.ok()?;
+            self.tasks.spawn_until_stopped("probe connection", async move {
+                // Its end is seen at the sender.
+                connection.await.ok();
+            });
+            self.request(sender, 0).await
+        };
+        match timeout_at(deadline, answer).await {
+            Ok(Some(outcome)) => (outcome, connected_in),
+            Ok(None) => (Outcome::Refused, connected_in),
+            Err(_) => (Outcome::Slow, connected_in),
+        }
+    }
+
+    /// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
+    async fn request(
+        &mut self,
+        mut sender: SendRequest<Empty<Bytes>>,
+        uses: u32,
+    ) -> Option<Outcome> {
+        let mut status = get(&mut sender, self.addr, "/readyz").await?;
+        if status == StatusCode::NOT_FOUND {
+            status = get(&mut sender, self.addr, "/healthz").await?;
+        }
+        self.kept = Some((sender, uses + 1));
+        Some(outcome_of(status))
+    }
+}
+
+async fn get(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    addr: SocketAddr,
+    path: &str,
+) -> Option<StatusCode> {
+    sender.ready().await.ok()?;
+    let request = Request::get(path)
+        .header("host", addr.to_string())
+        .header("user-agent", concat!("mainstay/", env!("CARGO_PKG_VERSION")))
+        .header("accept", "*/*")
+        .body(Empty::new())
+        .ok()?;
+    let answer = sender.send_request(request).await.ok()?;
+    let status = answer.status();
+    Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+    Some(status)
+}
+
+/// What the status of `/readyz` means. An apiserver is never 503 by itself; a proxy before it is.
+fn outcome_of(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        200..300 => Outcome::Ready,
+        401 | 403 | 404 => Outcome::Alive,
+        500..600 => Outcome::NotReady,
+        _ => Outcome::Alive,
+    }
+}
+
+async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    socket.connect(addr).await
+}
+
+fn connect_failure(error: &io::Error) -> Outcome {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+        _ => Outcome::Refused,
+    }
+}
+
+/// A handshake that failed: by its certificate, or because the peer went away in the middle.
+fn tls_failure(error: &io::Error) -> Outcome {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => Outcome::WrongIdentity,
+        // What answers something else than TLS is no apiserver of ours.
+        Some(rustls::Error::InvalidMessage(_)) => Outcome::WrongIdentity,
+        Some(_) | None => Outcome::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let table = [
+            (200, Outcome::Ready),
+            (401, Outcome::Alive),
+            (403, Outcome::Alive),
+            (404, Outcome::Alive),
+            (429, Outcome::Alive),
+            (500, Outcome::NotReady),
+            (503, Outcome::NotReady),
+        ];
+        for (status, outcome) in table {
+            assert_eq!(outcome_of(StatusCode::from_u16(status).unwrap()), outcome, "{status}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How a backend that returns gets its connections back: pure.
+//!
+//! It has none while the others have many, so least connections alone would send it every new one:
+//! its caches are cold, and the flood may be what ends it again. Its weight therefore grows from a
+//! tenth to the whole in 30 s, and until it has caught up it takes part in a choice only so often
+//! that it gets at most one and a half times an equal share.
+
+use std::time::Duration;
+
+use crate::pick::WEIGHT_FULL;
+
+/// Time in which the weight grows to the whole.
+pub const LENGTH: Duration = Duration::from_secs(30);
+
+/// Weight at the beginning: a tenth.
+const WEIGHT_MIN: u32 = WEIGHT_FULL / 10;
+
+/// Most new connections, as a multiple of an equal share: it catches up, and stays below twice.
+const CATCH_UP: f64 = 1.5;
+
+/// A backend has caught up with this part of the mean of the others.
+const CAUGHT_UP: f64 = 0.8;
+
+/// The weight after this time.
+#[must_use]
+pub fn weight(elapsed: Duration) -> u32 {
+    let grown = progress(elapsed) * f64::from(WEIGHT_FULL);
+    // From 0 to WEIGHT_FULL, so nothing is cut off.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let grown = grown as u32;
+    grown.clamp(WEIGHT_MIN, WEIGHT_FULL)
+}
+
+/// Whether it takes part in one choice among `peers` backends, itself included; `random` is from 0
+/// to 1.
+#[must_use]
+pub fn takes_part(elapsed: Duration, peers: usize, random: f64) -> bool {
+    let share = f64::from(weight(elapsed)) / f64::from(WEIGHT_FULL);
+    let peers = u32::try_from(peers.max(1)).map_or(f64::MAX, f64::from);
+    random < CATCH_UP * share / peers || peers <= 1.0
+}
+
+/// Whether the slow start is over: its time is, and the backend has caught up with the mean of the
+/// others.
+#[must_use]
+pub fn is_over(elapsed: Duration, load: u32, others_mean: f64) -> bool {
+    elapsed >= LENGTH && f64::from(load) >= CAUGHT_UP * others_mean
+}
+
+fn progress(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() / LENGTH.as_secs_f64()).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn grows_from_a_tenth_to_the_whole() {
+        let table = [(0, 10), (2, 10), (15, 50), (30, 100), (300, 100)];
+        for (seconds, expected) in table {
+            assert_eq!(weight(Duration::from_secs(seconds)), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn ends_when_it_has_caught_up() {
+        let long = Duration::from_secs(31);
+        assert!(!is_over(Duration::from_secs(29), 100, 100.0));
+        assert!(!is_over(long, 79, 100.0));
+        assert!(is_over(long, 80, 100.0));
+        assert!(is_over(long, 0, 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn less_than_twice_an_equal_share(seconds in 0u64..100, peers in 2usize..10, seed in any::<u64>()) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let elapsed = Duration::from_secs(seconds);
+            let taken = (0..4000).filter(|_| takes_part(elapsed, peers, random.f64())).count();
+            prop_assert!(taken < 2 * 4000 / peers);
+        }
+    }
+}
