@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Usage = 64,
     /// Something it needs is not there: the port is taken, nobody answers.
     Unavailable = 69,
+    /// It did not work now, but may later: a server does not answer.
+    TryAgain = 75,
     /// It may not do that.
     Refused = 77,
 }
@@ -29,6 +31,16 @@ impl Stop {
     /// Ends with this code and sentence.
     pub(crate) fn new(exit: Exit, sentence: impl Display) -> Self {
         Self { exit, sentence: sentence.to_string() }
+    }
+
+    /// Ends because the command line or a value it names is wrong.
+    pub(crate) fn usage(sentence: impl Display) -> Self {
+        Self::new(Exit::Usage, sentence)
+    }
+
+    /// Ends because it did not work.
+    pub(crate) fn failed(sentence: impl Display) -> Self {
+        Self::new(Exit::Failed, sentence)
     }
 }
 

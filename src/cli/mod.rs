@@ -1,13 +1,18 @@
 //! The command line: one file for each subcommand.
 
+mod api;
+mod ca_hash;
+mod certs;
 mod check;
 mod drain;
+mod input;
+mod kubeadm_config;
 mod options;
 mod rebalance;
-
 mod running;
 mod serve;
 mod status;
+mod token;
 mod why;
 
 use std::ffi::OsString;
@@ -21,11 +26,14 @@ use crate::telemetry::BUILD;
 
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
-/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; the other
-/// commands look at the one that runs.
+/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
+/// `status`, `why`, `drain` and `undrain` are about it. `certs`, `token`, `ca-hash` and
+/// `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or wherever there
+/// is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
-/// not there (port taken, nobody answers), 77 not permitted.
+/// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
+/// not permitted.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version = BUILD, max_term_width = 100)]
 struct Cli {
@@ -42,6 +50,10 @@ enum Command {
     Drain(drain::Drain),
     Undrain(drain::Undrain),
     Rebalance(rebalance::RebalanceCommand),
+    Certs(certs::Certs),
+    Token(token::Token),
+    CaHash(ca_hash::CaHash),
+    KubeadmConfig(kubeadm_config::KubeadmConfig),
 }
 
 /// Runs the subcommand of the process's arguments.
@@ -59,6 +71,10 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
+        Command::Certs(certs) => certs.run(),
+        Command::Token(token) => token.run(),
+        Command::CaHash(ca_hash) => ca_hash.run(),
+        Command::KubeadmConfig(config) => config.run(),
         Command::Why(why) => why.run(),
         Command::Drain(drain) => drain.run(),
         Command::Undrain(undrain) => undrain.run(),
@@ -111,5 +127,30 @@ mod tests {
         for key in common::config::keys::KEYS.iter().filter(|key| !key.flag.is_empty()) {
             assert!(flags.contains(&key.flag.to_owned()), "{} of {}", key.flag, key.name);
         }
+    }
+
+    /// docs/kubeadm.md names every command and flag of kubeadm's part, and help has an example.
+    #[test]
+    fn kubeadms_part_is_documented() {
+        let docs = include_str!("../../docs/kubeadm.md");
+        let cli = Cli::command();
+        let mut seen = 0;
+        for name in ["certs", "token", "ca-hash", "kubeadm-config"] {
+            let top = cli.find_subcommand(name).unwrap();
+            let verbs: Vec<_> = top.get_subcommands().collect();
+            for command in if verbs.is_empty() { vec![top] } else { verbs } {
+                let verb = command.get_name();
+                let path = if verb == name { name.to_owned() } else { format!("{name} {verb}") };
+                assert!(docs.contains(&format!("| `mainstay {path}` |")), "{path}");
+                let help = command.get_after_help().map(ToString::to_string);
+                let example = format!("mainstay {path}");
+                assert!(help.is_some_and(|help| help.contains(&example)), "{path}");
+                for flag in command.get_arguments().filter_map(|flag| flag.get_long()) {
+                    assert!(docs.contains(&format!("--{flag}")), "{path} --{flag}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 30, "{seen}");
     }
 }

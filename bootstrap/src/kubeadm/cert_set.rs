@@ -256,6 +256,18 @@ pub enum Defect {
 }
 
 impl Defect {
+    /// The entry that it is about; of a pair, the private key.
+    #[must_use]
+    pub fn entry(&self) -> CertEntry {
+        match self {
+            Self::Absent { entry }
+            | Self::NotPem { entry }
+            | Self::WrongContent { entry, .. }
+            | Self::NotAuthority { entry }
+            | Self::Mismatch { key: entry, .. } => *entry,
+        }
+    }
+
     /// Whether only a file is missing, so that the others may still be of use.
     #[must_use]
     pub fn is_absence(&self) -> bool {

@@ -1,0 +1,21 @@
+//! The few calls to the Kubernetes API that kubeadm's certificates and tokens need.
+//!
+//! [`Access`] finds the cluster by a kubeconfig, [`Cluster`] makes single calls, and the functions
+//! here put them into kubeadm's order. Nothing is retried behind the caller's back: a call that may
+//! work later says so ([`ApiError::may_work_later`]), and whoever calls decides.
+
+mod access;
+mod client;
+mod config;
+mod error;
+mod owner;
+mod tokens;
+mod upload;
+
+pub use access::{ADMIN_CONF, Access, AccessError, KubeconfigFiles};
+pub use client::Cluster;
+pub use config::{ConfigCallError, kubeadm_config, server_version};
+pub use error::{ApiError, ApiStatus};
+pub use owner::{Owner, owners, uploaded_certs};
+pub use tokens::{FoundTokens, NewToken, TokenCallError, create_token, delete_token, list_tokens};
+pub use upload::{UploadError, Uploaded, upload_certs};

@@ -1,0 +1,116 @@
+//! Secrets and saved objects, read from a file or from stdin (`-`): what stands on the command line
+//! is seen by everybody on the machine and kept in the shell's history.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bootstrap::kubeadm::{CertificateKey, ConfigMap, ObjectError, Secret};
+use zeroize::Zeroizing;
+
+use crate::exit::Stop;
+
+/// Longest file that is read: a saved Secret has at most 1 MiB as base64, and its frame.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Room for a key or a token, read in one go.
+const SECRET_BYTES: usize = 4096;
+
+/// The certificate key in a file; blanks and line ends around it are passed over.
+pub(super) fn certificate_key(path: &Path) -> anyhow::Result<CertificateKey> {
+    let text = secret_text(path)?;
+    let shown = shown(path);
+    text.trim()
+        .parse()
+        .map_err(|error| Stop::usage(format!("--certificate-key-file {shown}: {error}")).into())
+}
+
+/// A short secret text. Warns if others on this machine can read the file.
+pub(super) fn secret_text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = text(path)?;
+    if !is_stdin(path) && mode(path) & 0o044 != 0 {
+        let path = path.display();
+        warn(&format!("{path} holds a secret and can be read by others; run `chmod 600 {path}`"));
+    }
+    Ok(text)
+}
+
+/// A Secret saved with `kubectl get secret -o json` or `-o yaml`.
+pub(super) fn saved_secret(path: &Path) -> anyhow::Result<Secret> {
+    let text = text(path)?;
+    Secret::parse(&text).map_err(|error| not_an_object(path, &error).into())
+}
+
+/// A ConfigMap saved in the same way.
+pub(super) fn saved_config_map(path: &Path) -> anyhow::Result<ConfigMap> {
+    let text = text(path)?;
+    ConfigMap::parse(&text).map_err(|error| not_an_object(path, &error).into())
+}
+
+/// A whole file as bytes.
+pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let read = || {
+        if is_stdin(path) { read_all(io::stdin().lock()) } else { read_all(File::open(path)?) }
+    };
+    let content =
+        read().map_err(|error| Stop::failed(format!("cannot read {}: {error}", shown(path))))?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(Stop::failed(format!("{} is longer than 4 MiB", shown(path))).into());
+    }
+    Ok(content)
+}
+
+/// A warning for the operator; nothing ends because of it.
+pub(super) fn warn(sentence: &str) {
+    // Nothing is left to tell it to if stderr is closed.
+    writeln!(io::stderr(), "mainstay: warning: {sentence}").ok();
+}
+
+/// A sentence about progress or success, kept out of stdout so that scripts get results only.
+pub(super) fn tell(sentence: &str) {
+    // As above.
+    writeln!(io::stderr(), "{sentence}").ok();
+}
+
+/// Refuses to read two things from stdin, where there is but one.
+pub(super) fn one_stdin(paths: &[Option<&Path>]) -> anyhow::Result<()> {
+    if paths.iter().flatten().filter(|path| is_stdin(path)).count() > 1 {
+        return Err(Stop::usage("only one of the files can be `-`, the standard input").into());
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let bytes = bytes(path)?;
+    let text = std::str::from_utf8(&bytes);
+    let text = text.map_err(|_| Stop::failed(format!("{} is not text", shown(path))))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for a whole key at once, so that growing leaves no copy of it behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES));
+    source.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The permissions of a file; none if it cannot be asked, as for a pipe of the shell.
+fn mode(path: &Path) -> u32 {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata.permissions().mode(),
+        _ => 0,
+    }
+}
+
+fn shown(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn not_an_object(path: &Path, error: &ObjectError) -> Stop {
+    Stop::failed(format!("{}: {error}; save it with `kubectl get -o json`", shown(path)))
+}
