@@ -60,7 +60,11 @@ fn look(report: &Report, path: &str) -> Response<Full<Bytes>> {
                 Some(explanation) => json(&explanation),
                 None => response(StatusCode::NOT_FOUND, TEXT, "no member of this name\n"),
             },
-            None => response(StatusCode::NOT_FOUND, TEXT, "see `mainstay serve --help`\n"),
+            None => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "try /livez /readyz /metrics /v1/status /v1/members/NAME\n",
+            ),
         },
     }
 }

@@ -46,7 +46,7 @@ fn other_paths_and_methods_are_refused() {
     assert!(unknown.body.contains("/v1/status"), "{}", unknown.body);
     let post = balancer.ask("POST", "/v1/status");
     assert_eq!(post.status, 405);
-    assert!(post.head.contains("allow: get, head"), "{}", post.head);
+    assert!(post.head.contains("allow: get, head\r\n"), "{}", post.head);
 }
 
 #[test]

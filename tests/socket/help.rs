@@ -24,7 +24,7 @@ fn run(args: &[&str]) -> Outcome {
 
 #[test]
 fn help_texts() {
-    for command in ["", "serve", "check", "status"] {
+    for command in ["", "serve", "check", "status", "why", "drain", "undrain"] {
         let (args, name) = match command {
             "" => (vec!["--help"], "help.txt".to_owned()),
             _ => (vec![command, "--help"], format!("help-{command}.txt")),
@@ -41,7 +41,7 @@ fn every_command_has_a_help_text_here() {
     let commands = help.split_once("Commands:\n").unwrap().1;
     let names = commands.lines().take_while(|line| !line.is_empty());
     let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["serve", "check", "status", "help"]);
+    assert_eq!(names, ["serve", "check", "status", "why", "drain", "undrain", "help"]);
 }
 
 /// Wrong command lines; each must end with a code and a sentence that stay as they are.
@@ -67,6 +67,12 @@ const WRONG: &[&str] = &[
     "status --admin nowhere",
     "status --admin unix:/there/is/none.sock",
     "status --admin 127.0.0.1:1",
+    "serve --cluster-ca /there/is/none.crt --state-dir /tmp --admin 127.0.0.1:0 --listen 127.0.0.1:0",
+    "serve --cluster-ca /dev/null --state-dir /tmp --admin 127.0.0.1:0 --listen 127.0.0.1:0",
+    "why",
+    "why a/b --admin 127.0.0.1:1",
+    "drain master1 --admin unix:/there/is/none.sock",
+    "undrain master1 --admin 127.0.0.1:1 --state-dir /there/is/none",
 ];
 
 #[test]

@@ -12,7 +12,7 @@ fn the_port_is_open_only_while_there_is_a_backend() {
         assert!(balancer.refuses());
         assert!(!balancer.status().listening);
         let ready = balancer.ask("GET", "/readyz");
-        assert_eq!(ready.body, "not ready: no backend, the port is closed\n");
+        assert_eq!(ready.body, "not ready: no backend serves, the port is closed\n");
 
         balancer.reload(&file(&[backend.addr]), "applied");
         until("the port opens", || balancer.status().listening);

@@ -20,7 +20,7 @@ pub(crate) fn file(backends: &[SocketAddr]) -> String {
 fn a_reload_under_load_fails_no_connection_and_cuts_no_stream() {
     let first = Backend::new(ECHO);
     let others = [Backend::new(ECHO), Backend::new(ECHO)];
-    let balancer = Setup::default().config(file(&[first.addr])).start();
+    let balancer = Setup::default().config(file(&[first.addr, others[0].addr])).start();
     let mut stream = Client::established(balancer.addr).unwrap();
     let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -32,6 +32,7 @@ fn a_reload_under_load_fails_no_connection_and_cuts_no_stream() {
                 }
             });
         }
+        // One stays each time: the new one gets nothing before its probes were good.
         for _ in 0..10 {
             balancer.reload(&file(&[others[0].addr, others[1].addr]), "applied");
             stream.echo(&[b'r'; 5_000]).unwrap();
@@ -56,6 +57,7 @@ fn a_removed_backend_keeps_its_sessions_and_is_shown_until_they_end() {
     until("the old one is shown as removed", || {
         balancer.row(old.addr).unwrap().state == BackendState::Removed
     });
+    balancer.until_state(new.addr, BackendState::Up);
     for _ in 0..20 {
         Client::established(balancer.addr).unwrap();
     }

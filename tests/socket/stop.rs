@@ -100,9 +100,10 @@ fn a_stop_without_a_backend_ends_at_once() {
 
 #[test]
 fn a_client_whose_backend_is_still_sought_is_reset_by_a_stop() {
-    let hole = crate::support::BlackHole::new();
+    let mut dark = Backend::new(Behaviour::Echo);
     let config = "[timeouts]\nconnect = '5m'\ndial = '5m'\n[stop]\ndrain_timeout = '0s'\n";
-    let mut balancer = Setup::backends(&[hole.addr]).config(config).start();
+    let mut balancer = Setup::backends(&[dark.addr]).config(config).start();
+    let _hole = dark.go_dark();
     let mut client = Client::connect(balancer.addr).unwrap();
     until("it is accepted", || balancer.status().connections.open == 1);
     balancer.signal(Signal::TERM);

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
@@ -12,10 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::Pattern;
-use super::refusing::bound;
+use super::refusing::{BlackHole, Refusing, bound};
 
 /// Connections that may wait for the backend's accept.
 const BACKLOG: i32 = 4096;
+
+/// The balancer's probes connect and reset at once. A client speaks, or waits for us to for longer
+/// than this.
+const PROBE_TIME: Duration = Duration::from_millis(250);
 
 /// What a backend does with a connection.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +41,7 @@ pub(crate) enum Behaviour {
     ResetAfterByte,
 }
 
-/// What a backend has seen.
+/// What a backend has seen of clients; probes do not count.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     accepted: AtomicU64,
@@ -52,7 +57,13 @@ pub(crate) struct Seen {
 pub(crate) struct Backend {
     pub(crate) addr: SocketAddr,
     seen: Arc<Seen>,
+    /// Keeps the port when the backend has died.
+    place: Socket,
+    /// Another handle of the listening socket.
+    listening: Socket,
     stop: Option<oneshot::Sender<()>>,
+    freeze: Option<oneshot::Sender<Receiver<()>>>,
+    thaw: Option<SyncSender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -63,11 +74,14 @@ impl Backend {
 
     /// Begins to listen on a bound socket.
     pub(crate) fn on(socket: Socket, behaviour: Behaviour) -> Self {
+        let addr = socket.local_addr().unwrap().as_socket().unwrap();
+        let place = bound(addr);
         socket.listen(BACKLOG).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let addr = socket.local_addr().unwrap().as_socket().unwrap();
+        let listening = socket.try_clone().unwrap();
         let seen = Arc::new(Seen::default());
         let (stop, stopped) = oneshot::channel();
+        let (freeze, frozen) = oneshot::channel();
         let shared = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
             let runtime =
@@ -76,11 +90,30 @@ impl Backend {
                 let listener = TcpListener::from_std(socket.into()).unwrap();
                 tokio::select! {
                     _ = stopped => {}
+                    () = stand_still(frozen) => {}
                     () = serve(listener, behaviour, shared) => {}
                 }
             });
         });
-        Self { addr, seen, stop: Some(stop), thread: Some(thread) }
+        let (stop, freeze, thread) = (Some(stop), Some(freeze), Some(thread));
+        Self { addr, seen, place, listening, stop, freeze, thaw: None, thread }
+    }
+
+    /// Closes its port and resets its connections; the port stays taken.
+    pub(crate) fn die(self) -> Refusing {
+        let place = self.place.try_clone().unwrap();
+        drop(self);
+        Refusing::on(place)
+    }
+
+    /// From now on accepts nothing and answers nothing; new handshakes are not answered either.
+    pub(crate) fn go_dark(&mut self) -> BlackHole {
+        let (thaw, thawed) = sync_channel(0);
+        self.freeze.take().unwrap().send(thawed).unwrap();
+        // Is taken when nothing else runs there any more.
+        thaw.send(()).unwrap();
+        self.thaw = Some(thaw);
+        BlackHole::on(self.listening.try_clone().unwrap())
     }
 
     pub(crate) fn accepted(&self) -> u64 {
@@ -117,11 +150,20 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
+        drop(self.thaw.take());
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
     }
+}
+
+/// Blocks the thread, and with it every connection, once it is told to and until it is thawed.
+async fn stand_still(frozen: oneshot::Receiver<Receiver<()>>) {
+    if let Ok(thawed) = frozen.await {
+        while thawed.recv().is_ok() {}
+    }
+    std::future::pending().await
 }
 
 async fn serve(listener: TcpListener, behaviour: Behaviour, seen: Arc<Seen>) {
@@ -139,6 +181,10 @@ async fn serve(listener: TcpListener, behaviour: Behaviour, seen: Arc<Seen>) {
 }
 
 async fn converse(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<Seen>) {
+    let first = tokio::time::timeout(PROBE_TIME, stream.peek(&mut [0])).await;
+    if matches!(first, Ok(Err(_))) {
+        return;
+    }
     seen.accepted.fetch_add(1, Ordering::Relaxed);
     seen.open.fetch_add(1, Ordering::Relaxed);
     let ended = act(&mut stream, behaviour, &seen).await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use common::status::{BackendStatus, Status};
+use common::status::{BackendState, BackendStatus, Status};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -18,6 +18,8 @@ use super::{AdminAnswer, DEADLINE, eventually, until};
 #[derive(Default)]
 pub(crate) struct Setup {
     backends: Vec<SocketAddr>,
+    down: Vec<SocketAddr>,
+    flags: Vec<String>,
     config: Option<String>,
     descriptors: Option<u32>,
 }
@@ -26,6 +28,18 @@ impl Setup {
     /// With these backends on the command line.
     pub(crate) fn backends(backends: &[SocketAddr]) -> Self {
         Self { backends: backends.to_vec(), ..Self::default() }
+    }
+
+    /// Of the backends, these do not serve, so the start does not wait for them.
+    pub(crate) fn down(mut self, backends: &[SocketAddr]) -> Self {
+        self.down = backends.to_vec();
+        self
+    }
+
+    /// With one more flag.
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
     }
 
     /// With this configuration file, which a reload may read again.
@@ -40,7 +54,7 @@ impl Setup {
         self
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts it and waits until every backend is UP, but those that are down.
     pub(crate) fn start(self) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
         let mut command = self.command();
@@ -50,7 +64,8 @@ impl Setup {
             .arg("--admin")
             .arg(format!("unix:{}", admin.display()))
             .arg("--state-dir")
-            .arg(dir.path().join("state"));
+            .arg(dir.path().join("state"))
+            .args(&self.flags);
         for addr in &self.backends {
             command.arg("--backend").arg(addr.to_string());
         }
@@ -69,6 +84,7 @@ impl Setup {
             balancer.try_status()
         });
         balancer.addr = started.listen[0].parse().unwrap();
+        balancer.serves(&self.down);
         balancer
     }
 
@@ -139,6 +155,24 @@ impl Balancer {
 
     pub(crate) fn status(&self) -> Status {
         serde_json::from_str(&self.ask("GET", "/v1/status").body).unwrap()
+    }
+
+    /// Waits until every backend is UP, but those that are down.
+    fn serves(&self, down: &[SocketAddr]) {
+        let down: Vec<String> = down.iter().map(ToString::to_string).collect();
+        let up = |row: &BackendStatus| row.state == BackendState::Up || down.contains(&row.addr);
+        until("every backend serves", || {
+            let status = self.status();
+            let rows = status.backends.iter();
+            status.generation > 0 && rows.filter(|row| row.state != BackendState::Removed).all(up)
+        });
+    }
+
+    /// Waits until a backend is in a state.
+    pub(crate) fn until_state(&self, addr: SocketAddr, state: BackendState) {
+        until(&format!("{addr} is {}", state.name()), || {
+            self.row(addr).is_some_and(|row| row.state == state)
+        });
     }
 
     /// The row of a backend.

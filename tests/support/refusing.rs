@@ -17,7 +17,11 @@ pub(crate) struct Refusing {
 
 impl Refusing {
     pub(crate) fn new() -> Self {
-        let socket = bound((Ipv4Addr::LOCALHOST, 0).into());
+        Self::on(bound((Ipv4Addr::LOCALHOST, 0).into()))
+    }
+
+    /// On a bound socket that does not listen.
+    pub(crate) fn on(socket: Socket) -> Self {
         let addr = socket.local_addr().unwrap().as_socket().unwrap();
         Self { socket, addr }
     }
@@ -37,7 +41,11 @@ pub(crate) struct BlackHole {
 
 impl BlackHole {
     pub(crate) fn new() -> Self {
-        let socket = bound((Ipv4Addr::LOCALHOST, 0).into());
+        Self::on(bound((Ipv4Addr::LOCALHOST, 0).into()))
+    }
+
+    /// On a socket from which nobody accepts; if it listens already, its queue is shortened.
+    pub(crate) fn on(socket: Socket) -> Self {
         socket.listen(0).unwrap();
         let addr = socket.local_addr().unwrap().as_socket().unwrap();
         let filler = |_| {
