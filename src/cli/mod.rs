@@ -27,7 +27,7 @@ use crate::telemetry::BUILD;
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
 /// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
-/// `status`, `why`, `drain` and `undrain` are about it. `certs`, `token`, `ca-hash` and
+/// `status`, `why`, `drain`, `undrain` and `rebalance` are about it. `certs`, `token`, `ca-hash` and
 /// `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or wherever there
 /// is a kubeconfig.
 ///
@@ -49,7 +49,7 @@ enum Command {
     Why(why::Why),
     Drain(drain::Drain),
     Undrain(drain::Undrain),
-    Rebalance(rebalance::RebalanceCommand),
+    Rebalance(rebalance::Rebalance),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),

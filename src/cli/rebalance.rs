@@ -14,28 +14,27 @@ use crate::admin::client;
 /// that off); this does not wait. The limits stay: sessions older than 5m and quiet for 5s, 1% of
 /// all in a second, 10% in five minutes, never while a backend is not UP. Run it again to go on.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false, id = "what")]
 pub(super) struct Rebalance {
-    /// Do it.
-    #[arg(long, group = "what")]
-    now: bool,
-
-    /// Only say what it would do.
-    #[arg(long, group = "what")]
-    dry_run: bool,
-}
-
-/// The command with the flags that find the balancer, which belong to no group.
-#[derive(Args, Debug)]
-pub(super) struct RebalanceCommand {
     #[command(flatten)]
-    what: Rebalance,
+    what: What,
 
     #[command(flatten)]
     running: RunningOptions,
 }
 
-impl RebalanceCommand {
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Do it.
+    #[arg(long)]
+    now: bool,
+
+    /// Only say what it would do.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Rebalance {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let admin = self.running.admin()?;
         let body = if self.what.now {

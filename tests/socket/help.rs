@@ -22,13 +22,36 @@ fn run(args: &[&str]) -> Outcome {
     mainstay(Path::new("/"), args)
 }
 
+/// Every command, with the words that lead to it.
+const COMMANDS: &[&str] = &[
+    "",
+    "serve",
+    "check",
+    "status",
+    "why",
+    "drain",
+    "undrain",
+    "rebalance",
+    "certs",
+    "certs key",
+    "certs upload",
+    "certs show",
+    "certs download",
+    "token",
+    "token create",
+    "token list",
+    "token delete",
+    "ca-hash",
+    "kubeadm-config",
+];
+
 #[test]
 fn help_texts() {
-    for command in ["", "serve", "check", "status", "why", "drain", "undrain"] {
-        let (args, name) = match command {
-            "" => (vec!["--help"], "help.txt".to_owned()),
-            _ => (vec![command, "--help"], format!("help-{command}.txt")),
-        };
+    for command in COMMANDS {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let name = ["help"].into_iter().chain(command.split_whitespace());
+        let name = name.collect::<Vec<_>>().join("-") + ".txt";
         let outcome = run(&args);
         assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""));
         compare(&name, &outcome.out);
@@ -37,11 +60,19 @@ fn help_texts() {
 
 #[test]
 fn every_command_has_a_help_text_here() {
-    let help = run(&["--help"]).out;
-    let commands = help.split_once("Commands:\n").unwrap().1;
-    let names = commands.lines().take_while(|line| !line.is_empty());
-    let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["serve", "check", "status", "why", "drain", "undrain", "help"]);
+    for parent in ["", "certs", "token"] {
+        let args: Vec<&str> = parent.split_whitespace().chain(["--help"]).collect();
+        let help = run(&args).out;
+        let commands = help.split_once("Commands:\n").unwrap().1;
+        let names = commands.lines().take_while(|line| !line.is_empty());
+        // A line that goes on with a description is indented further.
+        let names = names.filter_map(|line| line.strip_prefix("  "));
+        let names = names.filter(|line| !line.starts_with(' '));
+        for name in names.filter_map(|line| line.split_whitespace().next()) {
+            let full = format!("{parent} {name}");
+            assert!(name == "help" || COMMANDS.contains(&full.trim()), "{full} has no snapshot");
+        }
+    }
 }
 
 /// Wrong command lines; each must end with a code and a sentence that stay as they are.

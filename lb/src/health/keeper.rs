@@ -4,6 +4,8 @@
 //! What follows from a verdict is done here too: sessions of a dead backend are cut, and the port is
 //! closed when nobody serves. It runs on the control thread; the data path only reads the snapshot.
 
+mod load;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,7 @@ use crate::balancer::Balancer;
 use crate::clock::Millis;
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Entry};
-use crate::rebalance::{self, Order, Rebalancer};
-use crate::session::Session;
+use crate::rebalance::Rebalancer;
 use crate::slow_start;
 
 /// Reports that may wait; each prober has one at most, so this is room for all of them.
@@ -287,68 +288,6 @@ impl Keeper {
         }
     }
 
-    fn loads(&self) -> Vec<u32> {
-        self.wards.iter().map(|ward| ward.backend.load()).collect()
-    }
-
-    /// Whether load may be moved: every backend is UP, and none was given up or added of late.
-    fn steady(&self, now: Millis) -> bool {
-        let settled = |ward: &Ward| {
-            let slow = ward.slow_start.is_some_and(|at| now.since(at) < slow_start::LENGTH);
-            ward.judge.state() == State::Up && !slow
-        };
-        self.wards.len() > 1 && self.wards.iter().all(settled)
-    }
-
-    /// What the operator is told, and does, without the wait for the imbalance to last.
-    fn rebalance_now(&mut self, act: bool) -> Rebalancing {
-        let now = self.balancer.now();
-        let steady = self.steady(now);
-        let order = self.rebalancer.clone().step(&self.loads(), steady, true, now);
-        let Some(order) = order else {
-            let reason = if !steady {
-                "every backend must be UP, and past its slow start"
-            } else if self.rebalancer.closed_lately() > 0 {
-                "the limit of 1% a second and 10% in five minutes is used up"
-            } else {
-                "no backend is more than 25% and 3 connections above the mean"
-            };
-            return Rebalancing { backend: None, sessions: 0, reason: reason.to_owned() };
-        };
-        let sessions = if act { self.move_load(order, now) } else { order.count };
-        let name = self.wards.get(order.index).map(|ward| ward.backend.member.name.clone());
-        let reason = "it is the fullest; only sessions older than 5m and quiet for 5s are closed";
-        Rebalancing { backend: name, sessions, reason: reason.to_owned() }
-    }
-
-    fn move_load(&mut self, order: Order, now: Millis) -> u32 {
-        let Some(ward) = self.wards.get(order.index) else {
-            return 0;
-        };
-        let closed = self.balancer.cut_some(order.count, CloseReason::Rebalanced, |session| {
-            session.backend().is(&ward.backend)
-                && session.is_movable(now, rebalance::AGE_MIN, rebalance::QUIET_FOR)
-        });
-        if closed > 0 {
-            info!(backend = ward.backend.member.name, closed, "sessions closed to move load");
-        }
-        self.rebalancer.closed(closed, now);
-        closed
-    }
-
-    /// Closes a second's part of the sessions of backends that are drained over a time.
-    fn empty_drained(&self, now: Millis) {
-        for ward in &self.wards {
-            let Some(until) = ward.emptied_by.filter(|_| ward.judge.drained()) else {
-                continue;
-            };
-            let seconds = u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX);
-            let count = ward.backend.load().div_ceil(seconds.saturating_add(1));
-            let of_it = |session: &Session| session.backend().is(&ward.backend);
-            self.balancer.cut_some(count, CloseReason::Drained, of_it);
-        }
-    }
-
     fn drain(&mut self, name: &str, drained: bool, over: Option<Duration>) -> bool {
         let now = self.balancer.now();
         let ward = self.wards.iter_mut().find(|ward| ward.backend.member.name == name);
@@ -386,16 +325,7 @@ impl Keeper {
             self.publish();
         }
         self.move_port(now);
-        if now.since(self.last_second) >= rebalance::STEP {
-            self.last_second = now;
-            self.empty_drained(now);
-            if self.balancer.settings().rebalance {
-                let (loads, steady) = (self.loads(), self.steady(now));
-                if let Some(order) = self.rebalancer.step(&loads, steady, false, now) {
-                    self.move_load(order, now);
-                }
-            }
-        }
+        self.move_load_in_time(now);
     }
 
     /// Makes the verdicts the snapshot of every connection from now on.
