@@ -2,11 +2,20 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use common::config::{AdminAddr, Config, Layers};
 
 use crate::admin::AdminToken;
 use crate::exit::{Exit, Stop};
+
+/// How an answer is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
 
 /// Which balancer is meant.
 #[derive(Args, Debug)]

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use common::duration;
 use common::status::{BackendStatus, Status};
 
-use super::running::RunningOptions;
+use super::running::{Output, RunningOptions};
 use crate::admin::client;
 use crate::exit::{Exit, Stop};
 
@@ -21,12 +21,6 @@ pub(super) struct StatusCommand {
     /// A table for people or JSON for machines.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 impl StatusCommand {

@@ -7,7 +7,7 @@ use clap::Args;
 use common::duration::age;
 use common::status::Explanation;
 
-use super::running::RunningOptions;
+use super::running::{Output, RunningOptions};
 use crate::admin::client;
 
 /// Say why a backend is in its state and what would end it.
@@ -16,9 +16,9 @@ pub(super) struct Why {
     /// Name of the backend, as `mainstay status` shows it.
     name: String,
 
-    /// JSON for machines.
-    #[arg(long)]
-    json: bool,
+    /// Sentences for people or JSON for machines.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
 
     #[command(flatten)]
     running: RunningOptions,
@@ -29,7 +29,7 @@ impl Why {
         let path = super::member_path(&self.name, None)?;
         let body = client::get(&self.running.admin()?, &path)?;
         let mut out = std::io::stdout().lock();
-        if self.json {
+        if self.output == Output::Json {
             out.write_all(&body)?;
         } else {
             let answer: Explanation = serde_json::from_slice(&body)?;
