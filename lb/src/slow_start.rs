@@ -16,8 +16,9 @@ const PART_MIN: f64 = 0.1;
 /// Most new connections, as a multiple of an equal share: it catches up, and stays below twice.
 const CATCH_UP: f64 = 1.5;
 
-/// A backend has caught up with this part of the mean of the others.
-const CAUGHT_UP: f64 = 0.8;
+/// A backend has caught up with this part of the mean of the others: what is missing then comes at
+/// once, and must be too little to be a flood.
+const CAUGHT_UP: f64 = 0.95;
 
 /// The part of its share that it gets after this time.
 #[must_use]
@@ -58,8 +59,8 @@ mod tests {
     fn ends_when_it_has_caught_up() {
         let long = Duration::from_secs(31);
         assert!(!is_over(Duration::from_secs(29), 100, 100.0));
-        assert!(!is_over(long, 79, 100.0));
-        assert!(is_over(long, 80, 100.0));
+        assert!(!is_over(long, 94, 100.0));
+        assert!(is_over(long, 95, 100.0));
         assert!(is_over(long, 0, 0.0));
     }
 
