@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, sleep_until};
 use tracing::debug;
@@ -16,6 +17,7 @@ use crate::backend::ConnectionGuard;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Tried};
+use crate::socket_options;
 use crate::storm::StormLimits;
 
 /// Time without a connection after which the next backend is dialled too: the common failover is
@@ -272,12 +274,13 @@ async fn first_of(attempts: &mut [Attempt]) -> (usize, Result<TcpStream, DialFai
     .await
 }
 
-/// Connects to one address. Only the option that the first bytes need is set: the others follow
+/// Connects to one address. Only the options that the first bytes need are set: the others follow
 /// when the session has lasted a while.
 async fn connect(addr: SocketAddr) -> Result<TcpStream, DialFailure> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|_| DialFailure::Local)?;
     socket.set_nodelay(true).map_err(|_| DialFailure::Local)?;
+    socket_options::ride_acknowledgements(&SockRef::from(&socket));
     socket.connect(addr).await.map_err(|error| DialFailure::of(&error))
 }
 

@@ -212,6 +212,7 @@ impl Waiting {
         // The kernel names every client of a TCP port.
         let addr = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
         let addr = addr.ok_or(io::ErrorKind::ConnectionAborted)?;
+        socket_options::ride_acknowledgements(&SockRef::from(&client));
         Ok((TcpStream::from_std(client.into())?, addr))
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 const NGINX: &str = include_str!("../../peers/nginx.conf.tmpl");
 const HAPROXY: &str = include_str!("../../peers/haproxy.cfg.tmpl");
 const ENVOY: &str = include_str!("../../peers/envoy.yaml.tmpl");
-const MAINSTAY: &str = include_str!("../../peers/mainstay.args.tmpl");
+const MAINSTAY: &str = include_str!("../../peers/mainstay.toml.tmpl");
 
 /// HAProxy's options for splicing. `splice-auto` alone would be enough in principle, but version 2.6
 /// decides by it so seldom that the streams were copied; with all three the peer is at its best.
@@ -184,8 +184,7 @@ fn arguments(
             &write("envoy.yaml", ENVOY)?,
         ]),
         Peer::Mainstay => {
-            let text = template::fill(MAINSTAY, &values)?;
-            let own = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+            let own = words(["serve", "--config", &write("mainstay.toml", MAINSTAY)?]).into_iter();
             own.chain(installed.arguments.iter().cloned()).collect()
         }
     })
