@@ -163,7 +163,7 @@ async fn stand_still(frozen: oneshot::Receiver<Receiver<()>>) {
     if let Ok(thawed) = frozen.await {
         while thawed.recv().is_ok() {}
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn serve(listener: TcpListener, behaviour: Behaviour, seen: Arc<Seen>) {
