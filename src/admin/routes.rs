@@ -31,9 +31,11 @@ pub(super) async fn answer(
     method: &Method,
     path: &str,
 ) -> Response<Full<Bytes>> {
+    // Names that are IPv6 addresses have brackets, which a URI takes only escaped.
+    let path = path.replace("%5B", "[").replace("%5D", "]");
     match *method {
-        Method::GET | Method::HEAD => look(report, path),
-        Method::POST => change(report, caller, path).await,
+        Method::GET | Method::HEAD => look(report, &path),
+        Method::POST => change(report, caller, &path).await,
         _ => not_allowed("GET, HEAD, POST"),
     }
 }
