@@ -82,11 +82,6 @@ impl Master {
         self.signal(Signal::STOP);
     }
 
-    /// The process goes on.
-    pub(crate) fn thaw(&mut self) {
-        self.signal(Signal::CONT);
-    }
-
     /// It stands still and handshakes are not answered either, as if its cable was cut.
     pub(crate) fn vanish(&mut self) {
         self.tell("backlog 0");
