@@ -83,7 +83,7 @@ fn config(dir: &Path) -> ServerConfig {
     builder.with_single_cert(chain, key).unwrap()
 }
 
-/// Does what the lines say and acknowledges each; ends with its parent.
+/// Does what the lines say and acknowledges each.
 fn obey(conduct: &Mutex<Conduct>, listening: &Socket) {
     for line in io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -99,7 +99,6 @@ fn obey(conduct: &Mutex<Conduct>, listening: &Socket) {
         }
         println!("done {line}");
     }
-    std::process::exit(0);
 }
 
 async fn converse(mut stream: TcpStream, tls: TlsAcceptor, conduct: Arc<Mutex<Conduct>>) {
@@ -114,7 +113,8 @@ async fn converse(mut stream: TcpStream, tls: TlsAcceptor, conduct: Arc<Mutex<Co
             }
         }
         "close" => {
-            stream.read(&mut [0; 4096]).await.ok();
+            // So that nothing unread is left, which would make it a reset.
+            let _count = stream.read(&mut [0; 4096]).await.unwrap_or(0);
         }
         "reset" => SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
         "trickle" => trickle(&mut stream).await,
