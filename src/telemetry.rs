@@ -32,7 +32,11 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let subscriber = fmt().with_max_level(config.log_level).with_writer(std::io::stderr);
+    // A log that nobody takes any more must not end anything: to complain about it would panic.
+    let subscriber = fmt()
+        .with_max_level(config.log_level)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = if text {
         subscriber.with_ansi(terminal).with_target(false).try_init()
     } else {

@@ -116,13 +116,18 @@ impl Backend {
     /// A connection was accepted by the backend.
     pub fn connected(&self) {
         self.counts.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The backend answered a client, so that it is trusted again. To accept is not enough: a frozen
+    /// one does that too.
+    pub fn answered(&self) {
         if self.counts.distrusted.load(Ordering::Relaxed) {
             let mut refusals = self.counts.refusals.lock();
             let failures = refusals.in_a_row();
             *refusals = refusals.connected();
             self.counts.distrusted.store(false, Ordering::Relaxed);
             drop(refusals);
-            info!(backend = self.member.name, failures, "backend accepts connections again");
+            info!(backend = self.member.name, failures, "backend answers clients again");
         }
     }
 

@@ -153,6 +153,8 @@ impl<'a> Hold<'a> {
             self.replace_leg().await?;
         }
         if !self.may_replay() {
+            // Whether it answers is not ours to wait for.
+            self.trust(0);
             return Ok(Step::Settled(0));
         }
         self.answer_until.get_or_insert(Instant::now() + FIRST_WAIT);
@@ -171,6 +173,7 @@ impl<'a> Hold<'a> {
         said: io::Result<usize>,
     ) -> Result<Step, CloseReason> {
         if matches!(said, Ok(1..)) {
+            self.trust(leg);
             return Ok(Step::Settled(leg));
         }
         if !self.may_replay() {
@@ -240,6 +243,12 @@ impl<'a> Hold<'a> {
                 Ok(()) => at += 1,
                 Err(_) => self.lose(at, DialFailure::ClosedEarly),
             }
+        }
+    }
+
+    fn trust(&self, leg: usize) {
+        if let Some(leg) = self.legs.get(leg) {
+            leg.guard.backend().answered();
         }
     }
 

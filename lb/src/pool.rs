@@ -347,7 +347,9 @@ mod tests {
         assert_eq!(name(600), "1", "the trial");
         assert_eq!(name(601), "2", "the others wait for its outcome");
         set.entries[0].backend.connected();
-        assert_eq!(name(602), "1", "trusted again");
+        assert_eq!(name(602), "2", "a frozen one accepts too");
+        set.entries[0].backend.answered();
+        assert_eq!(name(603), "1", "trusted again");
     }
 
     #[test]

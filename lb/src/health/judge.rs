@@ -130,6 +130,8 @@ pub struct HealthJudge {
     hard: u32,
     /// Consecutive outcomes with a connection, but without a timely answer.
     soft: u32,
+    /// When TLS last answered, unless the host was gone since then.
+    answered: Option<Millis>,
     /// Since when no TLS answer came although TCP connects.
     silent_since: Option<Millis>,
     /// Since when the port of a draining backend is closed.
@@ -152,6 +154,7 @@ impl HealthJudge {
             refused: 0,
             hard: 0,
             soft: 0,
+            answered: None,
             silent_since: None,
             port_closed: None,
             ever_up: false,
@@ -246,9 +249,15 @@ impl HealthJudge {
             self.soft = next(self.soft, matches!(outcome, Outcome::Slow | Outcome::Silent));
         }
         if outcome == Outcome::Silent {
-            self.silent_since.get_or_insert(now);
+            // The silence began after the last answer, not when we had waited for the next one.
+            self.silent_since.get_or_insert(self.answered.unwrap_or(now));
         } else if outcome.answered() {
             self.silent_since = None;
+        }
+        if outcome.answered() {
+            self.answered = Some(now);
+        } else if hard {
+            self.answered = None;
         }
         if !hard {
             self.port_closed = None;
@@ -287,7 +296,9 @@ impl HealthJudge {
         if self.refused >= FALL_REFUSED {
             return self.port_gone(now);
         }
-        if self.silent_since.is_some_and(|since| now.since(since) >= FROZEN_AFTER) {
+        // Several probes, for the case that it was us who stood still.
+        let silent = self.silent_since.is_some_and(|since| now.since(since) >= FROZEN_AFTER);
+        if silent && self.soft >= FALL_SOFT {
             return Some((State::Frozen, "no TLS answer for 30s"));
         }
         let looks_alive = matches!(self.state, State::Up | State::Drain);

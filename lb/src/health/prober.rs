@@ -106,46 +106,65 @@ async fn wait(pause: Duration, backend: &Backend, state: &mut StateFeed) {
     }
 }
 
+/// A connection that may serve further probes, and how many it has served.
+type Kept = (SendRequest<Empty<Bytes>>, u32);
+
 /// Asks one address and keeps the connection between probes.
 struct Asker {
     addr: SocketAddr,
     method: ProbeMethod,
-    kept: Option<(SendRequest<Empty<Bytes>>, u32)>,
+    kept: Option<Kept>,
     tasks: Tasks,
 }
 
 impl Asker {
     async fn ask(&mut self, limit: Duration) -> (Outcome, Option<Duration>) {
         let deadline = Deadline::now() + limit;
-        if let Some((sender, uses)) = self.kept.take()
-            && uses < PROBES_PER_CONNECTION
-            && let Ok(Some(outcome)) = timeout_at(deadline, self.request(sender, uses)).await
-        {
-            return (outcome, None);
+        let kept = self.kept.take().filter(|(_, uses)| *uses < PROBES_PER_CONNECTION);
+        let (outcome, connected_in, kept) = match kept {
+            Some(kept) => self.ask_on(kept, limit, deadline).await,
+            None => self.ask_freshly(deadline).await,
+        };
+        self.kept = kept;
+        (outcome, connected_in)
+    }
+
+    /// Asks on a kept connection, and on a fresh one too if it stays silent: only that tells a slow
+    /// backend from one that is frozen or gone.
+    async fn ask_on(&self, kept: Kept, limit: Duration, deadline: Deadline) -> Answer {
+        let on_kept = request(kept, self.addr);
+        tokio::pin!(on_kept);
+        match timeout_at(deadline - limit / 2, &mut on_kept).await {
+            Ok(Some((outcome, kept))) => return (outcome, None, Some(kept)),
+            Ok(None) => return self.ask_freshly(deadline).await,
+            Err(_) => {}
         }
-        self.ask_freshly(deadline).await
+        tokio::select! {
+            Some((outcome, kept)) = on_kept => (outcome, None, Some(kept)),
+            answer = self.ask_freshly(deadline) => answer,
+        }
     }
 
     /// Connects, shakes hands and asks; how far it came says what is wrong.
-    async fn ask_freshly(&mut self, deadline: Deadline) -> (Outcome, Option<Duration>) {
+    async fn ask_freshly(&self, deadline: Deadline) -> Answer {
         let begun = Instant::now();
         let stream = match timeout_at(deadline, connect(self.addr)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return (connect_failure(&error), None),
-            Err(_) => return (Outcome::ConnectTimeout, None),
+            Ok(Err(error)) => return (connect_failure(&error), None, None),
+            Err(_) => return (Outcome::ConnectTimeout, None, None),
         };
         let connected_in = Some(begun.elapsed());
         let ProbeMethod::Https(config) = &self.method else {
             // There is nothing to say, so nothing is left to wait for either.
             reset_on_close(&SockRef::from(&stream));
-            return (Outcome::Ready, connected_in);
+            return (Outcome::Ready, connected_in, None);
         };
         let connector = TlsConnector::from(Arc::clone(config));
         let name = ServerName::IpAddress(self.addr.ip().into());
         let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return (tls_failure(&error), connected_in),
-            Err(_) => return (Outcome::Silent, connected_in),
+            Ok(Err(error)) => return (tls_failure(&error), connected_in, None),
+            Err(_) => return (Outcome::Silent, connected_in, None),
         };
         let answer = async {
             let (sender, connection) = handshake(TokioIo::new(tls)).await.ok()?;
@@ -153,28 +172,26 @@ impl Asker {
                 // Its end is seen at the sender.
                 connection.await.ok();
             });
-            self.request(sender, 0).await
+            request((sender, 0), self.addr).await
         };
         match timeout_at(deadline, answer).await {
-            Ok(Some(outcome)) => (outcome, connected_in),
-            Ok(None) => (Outcome::Refused, connected_in),
-            Err(_) => (Outcome::Slow, connected_in),
+            Ok(Some((outcome, kept))) => (outcome, connected_in, Some(kept)),
+            Ok(None) => (Outcome::Refused, connected_in, None),
+            Err(_) => (Outcome::Slow, connected_in, None),
         }
     }
+}
 
-    /// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
-    async fn request(
-        &mut self,
-        mut sender: SendRequest<Empty<Bytes>>,
-        uses: u32,
-    ) -> Option<Outcome> {
-        let mut status = get(&mut sender, self.addr, "/readyz").await?;
-        if status == StatusCode::NOT_FOUND {
-            status = get(&mut sender, self.addr, "/healthz").await?;
-        }
-        self.kept = Some((sender, uses + 1));
-        Some(outcome_of(status))
+/// What was seen, how long a fresh connection took, and the connection if it may be kept.
+type Answer = (Outcome, Option<Duration>, Option<Kept>);
+
+/// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
+async fn request((mut sender, uses): Kept, addr: SocketAddr) -> Option<(Outcome, Kept)> {
+    let mut status = get(&mut sender, addr, "/readyz").await?;
+    if status == StatusCode::NOT_FOUND {
+        status = get(&mut sender, addr, "/healthz").await?;
     }
+    Some((outcome_of(status), (sender, uses + 1)))
 }
 
 async fn get(

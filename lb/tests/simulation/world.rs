@@ -181,6 +181,7 @@ impl World {
             match master.condition.connects() {
                 Ok(()) => {
                     master.backend.connected();
+                    master.backend.answered();
                     master.got += 1;
                     self.tally.placed += 1;
                     self.clients.push(Client { _guard: guard, master: at, opened: self.now });

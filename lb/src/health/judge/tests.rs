@@ -30,8 +30,9 @@ fn judge_in(state: State) -> HealthJudge {
 /// The state after the outcome came `times` times in a row, half a second apart.
 fn after(state: State, outcome: Outcome, times: u64) -> State {
     let mut judge = judge_in(state);
+    let begun = if state == Frozen { 30_000 } else { 0 };
     for n in 0..times {
-        judge.observe(outcome, Millis(30_000 + 500 * n), false);
+        judge.observe(outcome, Millis(begun + 500 * n), false);
     }
     judge.state()
 }
@@ -75,6 +76,26 @@ fn every_state_and_outcome_for_long() {
 fn silence_for_thirty_seconds_is_frozen_and_slowness_never_is() {
     assert_eq!(after(Up, Silent, 61), Frozen);
     assert_eq!(after(Up, Slow, 10_000), Suspect);
+}
+
+#[test]
+fn the_silence_begins_with_the_last_answer() {
+    let mut judge = judge_in(Up);
+    for (at, expected) in [(9_000, Up), (11_500, Up), (29_900, Suspect), (30_000, Frozen)] {
+        judge.observe(Silent, Millis(at), false);
+        assert_eq!(judge.state(), expected, "{at}");
+    }
+}
+
+#[test]
+fn a_balancer_that_stood_still_freezes_nobody() {
+    let mut judge = judge_in(Up);
+    judge.observe(Silent, Millis(600_000), false);
+    judge.observe(Silent, Millis(602_500), false);
+    assert_eq!(judge.state(), Up);
+    judge.observe(Ready, Millis(603_000), false);
+    judge.observe(Silent, Millis(606_000), false);
+    assert_eq!((judge.state(), judge.rank()), (Up, Rank::Usual));
 }
 
 #[test]
