@@ -134,6 +134,8 @@ pub struct HealthJudge {
     answered: Option<Millis>,
     /// Since when no TLS answer came although TCP connects.
     silent_since: Option<Millis>,
+    /// Consecutive outcomes without a TLS answer although TCP connects.
+    silent: u32,
     /// Since when the port of a draining backend is closed.
     port_closed: Option<Millis>,
     /// Whether it was ever UP: before that it can only be PENDING, or DEAD for a wrong identity.
@@ -156,6 +158,7 @@ impl HealthJudge {
             soft: 0,
             answered: None,
             silent_since: None,
+            silent: 0,
             port_closed: None,
             ever_up: false,
             drained: false,
@@ -205,7 +208,7 @@ impl HealthJudge {
         match self.state {
             State::Up => Rank::Usual,
             // Three probes without a TLS answer: it would only eat the client's first flight.
-            State::Suspect if self.silent_since.is_some() && self.soft >= FALL_SOFT => Rank::Never,
+            State::Suspect if self.silent >= FALL_SOFT => Rank::Never,
             State::Suspect => Rank::LastChoice,
             State::Drain if self.port_closed.is_none() => Rank::FailOpen,
             State::Drain | State::Pending | State::Frozen | State::Dead => Rank::Never,
@@ -248,6 +251,7 @@ impl HealthJudge {
         if !hard {
             self.soft = next(self.soft, matches!(outcome, Outcome::Slow | Outcome::Silent));
         }
+        self.silent = next(self.silent, outcome == Outcome::Silent);
         if outcome == Outcome::Silent {
             // The silence began after the last answer, not when we had waited for the next one.
             self.silent_since.get_or_insert(self.answered.unwrap_or(now));

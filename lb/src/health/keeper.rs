@@ -245,7 +245,7 @@ impl Keeper {
         let (backend, signal, rule) =
             (&ward.backend.member.name, &transition.signal, transition.threshold);
         info!(backend, from, to, signal, rule, "backend changed its state");
-        // After a drain its connections are still there, so there is nothing to catch up with.
+        // A suspect kept its connections, so there is nothing to catch up with.
         let returns = transition.to == State::Up && transition.from != State::Suspect;
         ward.slow_start = (returns && others_serve).then_some(transition.at);
         ward.state.send_replace(ward.judge.state());

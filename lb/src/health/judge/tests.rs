@@ -99,6 +99,16 @@ fn a_balancer_that_stood_still_freezes_nobody() {
 }
 
 #[test]
+fn one_silent_probe_among_slow_ones_is_not_silence() {
+    let mut judge = judge_in(Suspect);
+    judge.observe(Silent, Millis(100), false);
+    assert_eq!(judge.rank(), Rank::LastChoice);
+    judge.observe(Silent, Millis(200), false);
+    judge.observe(Silent, Millis(300), false);
+    assert_eq!(judge.rank(), Rank::Never);
+}
+
+#[test]
 fn a_drain_ends_seventy_seconds_after_the_port_closed() {
     let mut judge = judge_in(Drain);
     assert_eq!(judge.rank(), Rank::FailOpen);
