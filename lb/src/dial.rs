@@ -72,7 +72,7 @@ impl DialFailure {
         }
     }
 
-    fn of(error: &io::Error) -> Self {
+    pub(crate) fn of(error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
             Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted => {
@@ -116,6 +116,8 @@ pub struct Dialer<'a> {
     tried: Tried,
     last: DialFailure,
     attempts: Vec<Attempt>,
+    /// When the next backend starts too.
+    race_at: Instant,
     /// Whether a backend had no place for one more.
     shed: bool,
     races_won: u32,
@@ -135,6 +137,7 @@ impl<'a> Dialer<'a> {
             tried,
             last,
             attempts: Vec::new(),
+            race_at: deadline,
             shed: false,
             races_won: 0,
         }
@@ -158,8 +161,7 @@ impl<'a> Dialer<'a> {
                 return Err(self.gave_up());
             }
             // One timer for all that time can bring about: this path is the cost of a connection.
-            let now = Instant::now();
-            let race = if self.may_race() { now + RACE_AFTER } else { self.deadline };
+            let race = if self.may_race() { self.race_at } else { self.deadline };
             let alarm = self.attempts.iter().map(|attempt| attempt.until).fold(race, Instant::min);
             tokio::select! {
                 biased;
@@ -182,7 +184,7 @@ impl<'a> Dialer<'a> {
         while let Some(late) = self.attempts.iter().position(|attempt| attempt.until <= now) {
             self.settle(late, Err(DialFailure::TimedOut));
         }
-        if self.may_race() {
+        if now >= self.race_at && self.may_race() {
             self.start_another();
         }
         Ok(())
@@ -199,7 +201,10 @@ impl<'a> Dialer<'a> {
                 self.shed = true;
                 continue;
             };
-            let until = Instant::now() + wait + self.limits.connect;
+            // A wait for its place is no slowness of the backend, so it starts no race.
+            let starts = Instant::now() + wait;
+            let until = starts + self.limits.connect;
+            self.race_at = starts + RACE_AFTER;
             let addr = guard.backend().member.addr;
             let connecting = Box::pin(async move {
                 if !wait.is_zero() {

@@ -34,6 +34,9 @@ pub const FLIGHT_BYTES_MAX: usize = 16 * 1024;
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// First byte of the handshake message that a client begins with.
+const CLIENT_HELLO: u8 = 1;
+
 /// One backend that has got the client's first bytes.
 struct Leg {
     stream: TcpStream,
@@ -53,6 +56,8 @@ pub(crate) struct Hold<'a> {
     /// When the next backend gets the flight; `None` while there is nothing to answer or nobody
     /// else to ask.
     answer_until: Option<Instant>,
+    /// Whether every backend was asked.
+    exhausted: bool,
     replays: u32,
 }
 
@@ -92,7 +97,17 @@ impl<'a> Hold<'a> {
     ) -> Self {
         let speak_until = Instant::now() + first_byte;
         let (legs, flight) = (Vec::new(), Vec::new());
-        Self { client, dialer, clock, legs, flight, speak_until, answer_until: None, replays: 0 }
+        Self {
+            client,
+            dialer,
+            clock,
+            legs,
+            flight,
+            speak_until,
+            answer_until: None,
+            exhausted: false,
+            replays: 0,
+        }
     }
 
     /// Finds the backend that answers the client.
@@ -128,13 +143,12 @@ impl<'a> Hold<'a> {
     /// The next thing that happens. Cancel-safe.
     async fn event(&mut self) -> Event {
         let (speak_until, answer_until) = (self.speak_until, self.answer_until);
-        let silent = self.flight.is_empty();
-        let far = Instant::now() + NEXT_WAIT;
+        let silent = !self.asked();
         tokio::select! {
             biased;
             (leg, said) = first_word(&self.legs) => Event::Backend(leg, said),
             said = read_more(self.client, &mut self.flight) => Event::Client(said),
-            () = sleep_until(answer_until.unwrap_or(far)), if answer_until.is_some() => {
+            () = sleep_until(answer_until.unwrap_or(speak_until)), if answer_until.is_some() => {
                 Event::BackendSilent
             }
             () = sleep_until(speak_until), if silent => Event::ClientSilent,
@@ -157,8 +171,23 @@ impl<'a> Hold<'a> {
             self.trust(0);
             return Ok(Step::Settled(0));
         }
-        self.answer_until.get_or_insert(Instant::now() + FIRST_WAIT);
+        if self.asked() {
+            self.answer_until.get_or_insert(Instant::now() + FIRST_WAIT);
+        }
         Ok(Step::Wait)
+    }
+
+    /// Whether the client's hello is here whole: before that no backend has anything to answer, so
+    /// a client that sends a part of one must not make backends look silent.
+    fn asked(&self) -> bool {
+        let [TLS_HANDSHAKE, _, _, high, low, CLIENT_HELLO, a, b, c, hello @ ..] =
+            self.flight.as_slice()
+        else {
+            return false;
+        };
+        let record = usize::from(u16::from_be_bytes([*high, *low]));
+        let message = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        hello.len() + 4 >= record && hello.len() >= message
     }
 
     /// Whether the same bytes may go to another backend.
@@ -188,7 +217,7 @@ impl<'a> Hold<'a> {
 
     /// The backends asked so far are silent: asks one more, while they may still answer.
     async fn ask_another(&mut self) -> Step {
-        if let Some(leg) = self.legs.last() {
+        if let Some(leg) = self.legs.last().filter(|_| !self.exhausted) {
             leg.guard.backend().failed(DialFailure::Silent, leg.begun, self.clock.now());
         }
         let dialled = tokio::select! {
@@ -198,8 +227,13 @@ impl<'a> Hold<'a> {
             dialled = self.dialer.next() => dialled,
         };
         let Ok((stream, guard)) = dialled else {
-            // Nobody is left to ask. The first one is slow, not dead: it keeps the client.
-            return Step::Settled(0);
+            // Nobody is left to ask. They are slow, not dead: after one more wait for whoever speaks
+            // first, the one that was asked last keeps the client.
+            if self.legs.len() == 1 || std::mem::replace(&mut self.exhausted, true) {
+                return Step::Settled(self.legs.len().saturating_sub(1));
+            }
+            self.answer_until = Some(Instant::now() + NEXT_WAIT);
+            return Step::Wait;
         };
         self.legs.push(Leg { stream, guard, begun: self.clock.now() });
         self.replays += 1;
@@ -221,6 +255,10 @@ impl<'a> Hold<'a> {
             self.replays += 1;
             self.give_to_last().await;
             if !self.legs.is_empty() {
+                // It was asked just now, so it has its own time to answer.
+                if let Some(until) = &mut self.answer_until {
+                    *until = Instant::now() + NEXT_WAIT;
+                }
                 return Ok(());
             }
         }

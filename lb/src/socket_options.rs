@@ -19,10 +19,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// client-go and far below the 15 minutes of the kernel's defaults.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Longest time that sent data may stay unacknowledged, or a peer may refuse to take any: the kernel
-/// counts both. A reader that pauses is legal (`kubectl logs | less`), so this is long; a dead
-/// backend is found by its probes, and a dead client costs nothing but its session.
-const USER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Longest time that sent data may stay unacknowledged. It also ends what keepalive began.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same once a reader has paused: the kernel counts a peer that takes nothing like one that is
+/// gone, and `kubectl logs | less` is legal. A dead backend is found by its probes meanwhile.
+const USER_TIMEOUT_PATIENT: Duration = Duration::from_secs(5 * 60);
 
 /// Sets the options, on a listening socket so that accepted ones inherit them, or on the backend
 /// socket of a session that lasts.
@@ -37,6 +39,12 @@ pub fn apply(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+/// Waits longer from now on: the reader on this or the other side has paused.
+pub fn be_patient(socket: &SockRef<'_>) {
+    // A socket that refuses has failed already, and says so at its next use.
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT_PATIENT)).ok();
 }
 
 /// Lets acknowledgements ride on the data that is about to go the other way, the one that completes

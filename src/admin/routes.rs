@@ -86,11 +86,13 @@ async fn change(report: &Report, caller: Caller, uri: &Uri) -> Response<Full<Byt
     let Some((name, drained)) = drain else {
         return rebalance(report, true).await;
     };
-    let over = match uri.query().and_then(|query| query.strip_prefix("over=")).map(duration::parse)
-    {
+    let over = match uri.query().map(|query| query.strip_prefix("over=").map(duration::parse)) {
         None => None,
-        Some(Ok(over)) => Some(over),
-        Some(Err(error)) => return response(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
+        Some(Some(Ok(over))) => Some(over),
+        Some(Some(Err(error))) => {
+            return response(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n"));
+        }
+        Some(None) => return response(StatusCode::BAD_REQUEST, TEXT, "only ?over=TIME\n"),
     };
     match report.drain(name.to_owned(), drained, over).await {
         Ok(true) => look(report, &format!("{MEMBERS}{name}")),
@@ -108,7 +110,7 @@ async fn rebalance(report: &Report, act: bool) -> Response<Full<Bytes>> {
 
 /// The path with the brackets of IPv6 addresses as members' names have them.
 fn unescaped(path: &str) -> String {
-    path.replace("%5B", "[").replace("%5D", "]")
+    path.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]")
 }
 
 fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {

@@ -88,7 +88,18 @@ async fn control(
 
 /// The token of the state directory; none where there is no such directory.
 fn admin_token(config: &Config) -> anyhow::Result<Option<AdminToken>> {
-    if config.state_dir.is_dir() { AdminToken::of(&config.state_dir).map(Some) } else { Ok(None) }
+    if !config.state_dir.is_dir() {
+        return Ok(None);
+    }
+    match AdminToken::of(&config.state_dir) {
+        // The default directory may belong to the service while somebody else tries the program.
+        Err(error) if !config.state_dir_chosen => {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "no admin token: drain and rebalance need a unix socket");
+            Ok(None)
+        }
+        token => token.map(Some),
+    }
 }
 
 /// What a signal asks for.

@@ -19,8 +19,8 @@ const LIMITS: DialLimits = DialLimits {
     storm: StormLimits { per_second: 0, burst: 0 },
 };
 
-/// A ClientHello as far as this module looks.
-const HELLO: &[u8] = &[TLS_HANDSHAKE, 3, 1, 0, 5];
+/// A whole ClientHello as far as this module looks: an empty one.
+const HELLO: &[u8] = &[TLS_HANDSHAKE, 3, 1, 0, 4, CLIENT_HELLO, 0, 0, 0];
 
 /// Backends in the order in which they are chosen: each holds more connections than the one before.
 async fn backends(count: u32) -> (Vec<TcpListener>, BackendSet) {
@@ -134,6 +134,15 @@ async fn a_client_that_says_nothing_is_given_up() {
     let (_outer, mut inner) = client().await;
     assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
     assert_eq!(set.entries[0].backend.load(), 0);
+}
+
+#[tokio::test]
+async fn a_part_of_a_hello_makes_no_backend_look_silent() {
+    let (_listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(&HELLO[..7]).await.unwrap();
+    assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
+    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
 }
 
 #[tokio::test]

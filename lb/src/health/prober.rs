@@ -23,9 +23,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_rustls::TlsConnector;
+use tracing::warn;
 
 use super::{Outcome, State, timetable};
 use crate::backend::Backend;
+use crate::dial::DialFailure;
 use crate::socket_options::reset_on_close;
 
 /// Probes that share one connection before it is made anew: about 15 s.
@@ -80,6 +82,14 @@ pub async fn probe_loop(
         }
         let begun = Instant::now();
         let (outcome, connected_in) = asker.ask(plan.timeout).await;
+        let Some(outcome) = outcome else {
+            warn!(
+                backend = backend.member.name,
+                "cannot probe: out of descriptors, memory or ports"
+            );
+            last.get_or_insert(Outcome::Refused);
+            continue;
+        };
         last = Some(outcome);
         let report = Report { addr, outcome, connected_in, took: begun.elapsed() };
         if reports.send(report).await.is_err() {
@@ -118,7 +128,7 @@ struct Asker {
 }
 
 impl Asker {
-    async fn ask(&mut self, limit: Duration) -> (Outcome, Option<Duration>) {
+    async fn ask(&mut self, limit: Duration) -> (Option<Outcome>, Option<Duration>) {
         let deadline = Deadline::now() + limit;
         let kept = self.kept.take().filter(|(_, uses)| *uses < PROBES_PER_CONNECTION);
         let (outcome, connected_in, kept) = match kept {
@@ -135,12 +145,12 @@ impl Asker {
         let on_kept = request(kept, self.addr);
         tokio::pin!(on_kept);
         match timeout_at(deadline - limit / 2, &mut on_kept).await {
-            Ok(Some((outcome, kept))) => return (outcome, None, Some(kept)),
+            Ok(Some((outcome, kept))) => return (Some(outcome), None, Some(kept)),
             Ok(None) => return self.ask_freshly(deadline).await,
             Err(_) => {}
         }
         tokio::select! {
-            Some((outcome, kept)) = on_kept => (outcome, None, Some(kept)),
+            Some((outcome, kept)) = on_kept => (Some(outcome), None, Some(kept)),
             answer = self.ask_freshly(deadline) => answer,
         }
     }
@@ -151,20 +161,20 @@ impl Asker {
         let stream = match timeout_at(deadline, connect(self.addr)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return (connect_failure(&error), None, None),
-            Err(_) => return (Outcome::ConnectTimeout, None, None),
+            Err(_) => return (Some(Outcome::ConnectTimeout), None, None),
         };
         let connected_in = Some(begun.elapsed());
         let ProbeMethod::Https(config) = &self.method else {
             // There is nothing to say, so nothing is left to wait for either.
             reset_on_close(&SockRef::from(&stream));
-            return (Outcome::Ready, connected_in, None);
+            return (Some(Outcome::Ready), connected_in, None);
         };
         let connector = TlsConnector::from(Arc::clone(config));
         let name = ServerName::IpAddress(self.addr.ip().into());
         let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return (tls_failure(&error), connected_in, None),
-            Err(_) => return (Outcome::Silent, connected_in, None),
+            Ok(Err(error)) => return (Some(tls_failure(&error)), connected_in, None),
+            Err(_) => return (Some(Outcome::Silent), connected_in, None),
         };
         let answer = async {
             let (sender, connection) = handshake(TokioIo::new(tls)).await.ok()?;
@@ -175,15 +185,16 @@ impl Asker {
             request((sender, 0), self.addr).await
         };
         match timeout_at(deadline, answer).await {
-            Ok(Some((outcome, kept))) => (outcome, connected_in, Some(kept)),
-            Ok(None) => (Outcome::Refused, connected_in, None),
-            Err(_) => (Outcome::Slow, connected_in, None),
+            Ok(Some((outcome, kept))) => (Some(outcome), connected_in, Some(kept)),
+            Ok(None) => (Some(Outcome::Refused), connected_in, None),
+            Err(_) => (Some(Outcome::Slow), connected_in, None),
         }
     }
 }
 
-/// What was seen, how long a fresh connection took, and the connection if it may be kept.
-type Answer = (Outcome, Option<Duration>, Option<Kept>);
+/// What was seen (`None` if we are short of something ourselves, which says nothing of the backend),
+/// how long a fresh connection took, and the connection if it may be kept.
+type Answer = (Option<Outcome>, Option<Duration>, Option<Kept>);
 
 /// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
 async fn request((mut sender, uses): Kept, addr: SocketAddr) -> Option<(Outcome, Kept)> {
@@ -228,10 +239,12 @@ async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(addr).await
 }
 
-fn connect_failure(error: &io::Error) -> Outcome {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
-        _ => Outcome::Refused,
+/// `None` if it is our own shortage: a survivor must not be judged dead because we ran out of ports.
+fn connect_failure(error: &io::Error) -> Option<Outcome> {
+    match DialFailure::of(error) {
+        DialFailure::TimedOut => Some(Outcome::ConnectTimeout),
+        DialFailure::Refused | DialFailure::Unreachable => Some(Outcome::Refused),
+        _ => None,
     }
 }
 
@@ -249,6 +262,16 @@ fn tls_failure(error: &io::Error) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_shortage_is_no_observation() {
+        let seen = |kind: io::ErrorKind| connect_failure(&kind.into());
+        assert_eq!(seen(io::ErrorKind::AddrNotAvailable), None);
+        assert_eq!(connect_failure(&io::Error::from_raw_os_error(24)), None, "EMFILE");
+        assert_eq!(seen(io::ErrorKind::ConnectionRefused), Some(Outcome::Refused));
+        assert_eq!(seen(io::ErrorKind::HostUnreachable), Some(Outcome::Refused));
+        assert_eq!(seen(io::ErrorKind::TimedOut), Some(Outcome::ConnectTimeout));
+    }
 
     #[test]
     fn statuses_are_told_apart() {

@@ -81,6 +81,8 @@ pub(super) struct Direction {
     stream: Stream,
     policy: MoverPolicy,
     moved: u64,
+    /// Whether the sink took bytes since the last look.
+    gave: bool,
 }
 
 impl Direction {
@@ -92,6 +94,11 @@ impl Direction {
     /// Whether bytes were taken that the sink has not taken yet.
     pub(super) fn holds(&self) -> bool {
         !matches!(self.held, Held::Nothing | Held::Piped { filled: 0, .. })
+    }
+
+    /// Whether the sink took bytes since the last call: a slow reader is not silent.
+    pub(super) fn take_gave(&mut self) -> bool {
+        std::mem::take(&mut self.gave)
     }
 
     /// Bytes that the source gave since the last call.
@@ -203,6 +210,7 @@ impl Direction {
                 while let Some(rest) = bytes.get(*given..).filter(|rest| !rest.is_empty()) {
                     let wrote = Pin::new(&mut *sink).poll_write(cx, rest);
                     *given += ready!(wrote).map_err(Fault::sink)?;
+                    self.gave = true;
                 }
                 self.held = Held::Nothing;
             }
@@ -210,6 +218,7 @@ impl Direction {
                 while *filled > 0 {
                     let drained = ready!(poll_drain(cx, sink, pipe, *filled));
                     *filled = filled.saturating_sub(drained.map_err(Fault::sink)?);
+                    self.gave = true;
                 }
             }
         }

@@ -44,6 +44,8 @@ pub struct Relay {
     backend: TcpStream,
     up: Direction,
     down: Direction,
+    /// Whether the sockets wait longer, because a reader has paused.
+    patient: bool,
     session: SessionEntry,
     tools: Arc<RelayTools>,
 }
@@ -58,7 +60,7 @@ impl Relay {
         tools: Arc<RelayTools>,
     ) -> Self {
         let (up, down) = (Direction::default(), Direction::default());
-        Self { client, backend, up, down, session, tools }
+        Self { client, backend, up, down, patient: false, session, tools }
     }
 
     /// Moves what can be moved now. `Ready` with the reason when the session is over.
@@ -72,6 +74,7 @@ impl Relay {
         if self.session.has_grown() {
             // A socket that refuses an option is about to fail by itself.
             socket_options::apply(&SockRef::from(&self.backend)).ok();
+            self.patient = false;
         }
         let backend_first = self.down.ended();
         let pipes = &self.tools.pipes;
@@ -80,11 +83,17 @@ impl Relay {
         let received =
             self.down.poll(cx, &mut self.backend, &mut self.client, pipes, self.up.ended());
         let moved = (self.down.take_moved(), self.up.take_moved());
-        if moved != (0, 0) {
+        let gave = self.down.take_gave() | self.up.take_gave();
+        if gave || moved != (0, 0) {
             self.session.moved(&self.tools.clock, moved.0, moved.1);
         }
         if self.up.holds() {
             self.session.stall();
+        }
+        if !self.patient && (self.up.holds() || self.down.holds()) {
+            self.patient = true;
+            socket_options::be_patient(&SockRef::from(&self.client));
+            socket_options::be_patient(&SockRef::from(&self.backend));
         }
         match (sent, received) {
             (Poll::Ready(Err(fault)), _) => Poll::Ready(reason_up(&fault)),

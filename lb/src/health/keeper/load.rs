@@ -45,7 +45,12 @@ impl Keeper {
     pub(super) fn rebalance_now(&mut self, act: bool) -> Rebalancing {
         let now = self.balancer.now();
         let steady = self.steady(now);
-        let order = self.rebalancer.clone().step(&self.loads(), steady, true, now);
+        let loads = self.loads();
+        let order = if act {
+            self.rebalancer.step(&loads, steady, true, now)
+        } else {
+            self.rebalancer.clone().step(&loads, steady, true, now)
+        };
         let Some(order) = order else {
             let reason = if !steady {
                 "every backend must be UP, and past its slow start"
