@@ -6,6 +6,7 @@
 use std::io::IsTerminal;
 
 use common::config::{Config, LogFormat};
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::fmt;
 
 /// The version and the commit that this binary was built from.
@@ -24,8 +25,15 @@ pub(crate) const BUILD: &str = concat!(
     ")"
 );
 
-/// Begins to log as configured.
-pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
+/// Writes what is queued when it is dropped.
+pub(crate) use tracing_appender::non_blocking::WorkerGuard as LogGuard;
+
+/// Most lines that wait to be written; further ones are lost rather than waited for.
+const QUEUE_LINES: usize = 10_000;
+
+/// Begins to log as configured. Lines are written by a thread of their own, because whoever reads
+/// stderr may stop reading, and no byte of a session waits for that.
+pub(crate) fn init(config: &Config) -> anyhow::Result<LogGuard> {
     let terminal = std::io::stderr().is_terminal();
     let text = match config.log_format {
         LogFormat::Auto => terminal,
@@ -33,14 +41,17 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
         LogFormat::Json => false,
     };
     // A log that nobody takes any more must not end anything: to complain about it would panic.
-    let subscriber = fmt()
-        .with_max_level(config.log_level)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUE_LINES)
+        .lossy(true)
+        .finish(std::io::stderr());
+    let subscriber =
+        fmt().with_max_level(config.log_level).with_writer(writer).log_internal_errors(false);
     let started = if text {
         subscriber.with_ansi(terminal).with_target(false).try_init()
     } else {
         subscriber.json().flatten_event(true).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
+    Ok(guard)
 }

@@ -31,7 +31,7 @@ use reload::Reloader;
 /// Runs until a signal asks to stop.
 pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
     let (layers, config) = options.load()?;
-    telemetry::init(&config)?;
+    let _log = telemetry::init(&config)?;
     info!(build = telemetry::BUILD, pid = std::process::id(), "mainstay starts");
     state_dir::prepare(&config)?;
     let method = probe::method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
