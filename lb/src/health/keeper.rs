@@ -226,10 +226,10 @@ impl Keeper {
             let (backend, state) = (Arc::clone(&ward.backend), ward.judge.state());
             self.cut(&backend, state);
         }
-        if let Some(transition) = transition {
-            self.turn(report.addr, &transition);
+        match transition {
+            Some(transition) => self.turn(report.addr, &transition),
+            None => self.tell(),
         }
-        self.tell();
     }
 
     /// Does what a change of state brings with it.
@@ -300,7 +300,6 @@ impl Keeper {
             Some(transition) => self.turn(addr, &transition),
             None => self.publish(),
         }
-        self.tell();
         true
     }
 

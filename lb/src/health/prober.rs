@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::Tasks;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -55,10 +55,6 @@ pub struct Report {
     pub addr: SocketAddr,
     /// What was seen.
     pub outcome: Outcome,
-    /// Time until TCP connected, if a fresh connection was made and did.
-    pub connected_in: Option<Duration>,
-    /// Time until the answer was there.
-    pub took: Duration,
 }
 
 /// What the keeper tells a prober: the state that decides when to ask next.
@@ -80,9 +76,7 @@ pub async fn probe_loop(
         if last.is_some() {
             wait(plan.pause, &backend, &mut state).await;
         }
-        let begun = Instant::now();
-        let (outcome, connected_in) = asker.ask(plan.timeout).await;
-        let Some(outcome) = outcome else {
+        let Some(outcome) = asker.ask(plan.timeout).await else {
             warn!(
                 backend = backend.member.name,
                 "cannot probe: out of descriptors, memory or ports"
@@ -91,8 +85,7 @@ pub async fn probe_loop(
             continue;
         };
         last = Some(outcome);
-        let report = Report { addr, outcome, connected_in, took: begun.elapsed() };
-        if reports.send(report).await.is_err() {
+        if reports.send(Report { addr, outcome }).await.is_err() {
             return;
         }
     }
@@ -128,15 +121,15 @@ struct Asker {
 }
 
 impl Asker {
-    async fn ask(&mut self, limit: Duration) -> (Option<Outcome>, Option<Duration>) {
+    async fn ask(&mut self, limit: Duration) -> Option<Outcome> {
         let deadline = Deadline::now() + limit;
         let kept = self.kept.take().filter(|(_, uses)| *uses < PROBES_PER_CONNECTION);
-        let (outcome, connected_in, kept) = match kept {
+        let (outcome, kept) = match kept {
             Some(kept) => self.ask_on(kept, limit, deadline).await,
             None => self.ask_freshly(deadline).await,
         };
         self.kept = kept;
-        (outcome, connected_in)
+        outcome
     }
 
     /// Asks on a kept connection, and on a fresh one too if it stays silent: only that tells a slow
@@ -145,36 +138,34 @@ impl Asker {
         let on_kept = request(kept, self.addr);
         tokio::pin!(on_kept);
         match timeout_at(deadline - limit / 2, &mut on_kept).await {
-            Ok(Some((outcome, kept))) => return (Some(outcome), None, Some(kept)),
+            Ok(Some((outcome, kept))) => return (Some(outcome), Some(kept)),
             Ok(None) => return self.ask_freshly(deadline).await,
             Err(_) => {}
         }
         tokio::select! {
-            Some((outcome, kept)) = on_kept => (Some(outcome), None, Some(kept)),
+            Some((outcome, kept)) = on_kept => (Some(outcome), Some(kept)),
             answer = self.ask_freshly(deadline) => answer,
         }
     }
 
     /// Connects, shakes hands and asks; how far it came says what is wrong.
     async fn ask_freshly(&self, deadline: Deadline) -> Answer {
-        let begun = Instant::now();
         let stream = match timeout_at(deadline, connect(self.addr)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return (connect_failure(&error), None, None),
-            Err(_) => return (Some(Outcome::ConnectTimeout), None, None),
+            Ok(Err(error)) => return (connect_failure(&error), None),
+            Err(_) => return (Some(Outcome::ConnectTimeout), None),
         };
-        let connected_in = Some(begun.elapsed());
         let ProbeMethod::Https(config) = &self.method else {
             // There is nothing to say, so nothing is left to wait for either.
             reset_on_close(&SockRef::from(&stream));
-            return (Some(Outcome::Ready), connected_in, None);
+            return (Some(Outcome::Ready), None);
         };
         let connector = TlsConnector::from(Arc::clone(config));
         let name = ServerName::IpAddress(self.addr.ip().into());
         let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return (Some(tls_failure(&error)), connected_in, None),
-            Err(_) => return (Some(Outcome::Silent), connected_in, None),
+            Ok(Err(error)) => return (Some(tls_failure(&error)), None),
+            Err(_) => return (Some(Outcome::Silent), None),
         };
         let answer = async {
             let (sender, connection) = handshake(TokioIo::new(tls)).await.ok()?;
@@ -185,16 +176,16 @@ impl Asker {
             request((sender, 0), self.addr).await
         };
         match timeout_at(deadline, answer).await {
-            Ok(Some((outcome, kept))) => (Some(outcome), connected_in, Some(kept)),
-            Ok(None) => (Some(Outcome::Refused), connected_in, None),
-            Err(_) => (Some(Outcome::Slow), connected_in, None),
+            Ok(Some((outcome, kept))) => (Some(outcome), Some(kept)),
+            Ok(None) => (Some(Outcome::Refused), None),
+            Err(_) => (Some(Outcome::Slow), None),
         }
     }
 }
 
 /// What was seen (`None` if we are short of something ourselves, which says nothing of the backend),
-/// how long a fresh connection took, and the connection if it may be kept.
-type Answer = (Option<Outcome>, Option<Duration>, Option<Kept>);
+/// and the connection if it may be kept.
+type Answer = (Option<Outcome>, Option<Kept>);
 
 /// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
 async fn request((mut sender, uses): Kept, addr: SocketAddr) -> Option<(Outcome, Kept)> {
