@@ -2,8 +2,8 @@
 //!
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
 //! the nouns ([`member`]), what the operator set ([`config`]), how work is started and stopped
-//! ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`metric_names`],
-//! [`duration`]).
+//! ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`events`],
+//! [`metric_names`], [`duration`]).
 
 pub mod member;
 
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod tasks;
 
 pub mod duration;
+pub mod events;
 pub mod metric_names;
 pub mod status;
 
