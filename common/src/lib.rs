@@ -1,10 +1,11 @@
 //! The words and tools that the balancer (`lb`) and the coordinator (`bootstrap`) share.
 //!
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
-//! the nouns ([`member`]), what the operator set ([`config`]), how work is started and stopped
-//! ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`events`],
+//! the nouns ([`member`], [`health`]), what the operator set ([`config`]), how work is started and
+//! stopped ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`events`],
 //! [`metric_names`], [`duration`]).
 
+pub mod health;
 pub mod member;
 
 pub mod config;
@@ -17,5 +18,6 @@ pub mod events;
 pub mod metric_names;
 pub mod status;
 
+pub use health::{HealthFeed, MemberState};
 pub use member::{Member, Membership, MembershipFeed, Source};
 pub use tasks::Tasks;
