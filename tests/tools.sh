@@ -13,6 +13,8 @@ need curl curl
 need nginx nginx libnginx-mod-stream
 need haproxy haproxy
 need kubectl kubernetes-client
+need ip iproute2
+need nft nftables
 
 [ -n "$missing" ] || exit 0
 if [ "${INSTALL:-yes}" = no ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -4,8 +4,10 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -47,11 +49,17 @@ impl Trust {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
-    /// A connection on which a master echoes, and the port of that master.
-    async fn open(&self, addr: SocketAddr) -> io::Result<(TlsStream<TcpStream>, u16)> {
+    /// A connection on which a master echoes, and the port of that master. `heard` becomes true with
+    /// the first byte of it.
+    async fn open(
+        &self,
+        addr: SocketAddr,
+        heard: &Arc<AtomicBool>,
+    ) -> io::Result<(TlsStream<Listening>, u16)> {
         let opening = async {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;
+            let stream = Listening { stream, heard: Arc::clone(heard) };
             let mut tls = self.0.connect(ServerName::IpAddress(addr.ip().into()), stream).await?;
             tls.write_all(b"GET /echo HTTP/1.1\r\nhost: test\r\n\r\n").await?;
             let mut head = Vec::new();
@@ -70,7 +78,7 @@ impl Trust {
 
     /// The master that answers one new connection.
     pub(crate) fn ask(&self, addr: SocketAddr) -> io::Result<u16> {
-        runtime().block_on(async { Ok(self.open(addr).await?.1) })
+        runtime().block_on(async { Ok(self.open(addr, &Arc::default()).await?.1) })
     }
 }
 
@@ -83,6 +91,8 @@ fn runtime() -> tokio::runtime::Runtime {
 pub(crate) struct Attempt {
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
+    /// Whether a byte of a master came: such a connection cannot be given to another one.
+    pub(crate) heard: bool,
     pub(crate) ended: Result<u16, ErrorKind>,
 }
 
@@ -104,10 +114,11 @@ impl Load {
                     pace.tick().await;
                     let trust = trust.clone();
                     attempts.spawn(async move {
-                        let begun = Instant::now();
-                        let opened = trust.open(addr).await;
+                        let (begun, heard) = (Instant::now(), Arc::default());
+                        let opened = trust.open(addr, &heard).await;
+                        let (took, heard) = (begun.elapsed(), heard.load(Ordering::Relaxed));
                         let ended = opened.map(|(_, port)| port).map_err(|error| error.kind());
-                        Attempt { begun, took: begun.elapsed(), ended }
+                        Attempt { begun, took, heard, ended }
                     });
                 }
                 attempts.join_all().await
@@ -158,7 +169,7 @@ impl Streams {
                     let permit = Arc::clone(&opening).acquire_owned().await;
                     let (shared, trust) = (Arc::clone(&shared), trust.clone());
                     streams.spawn(async move {
-                        let (tls, master) = trust.open(addr).await.unwrap();
+                        let (tls, master) = trust.open(addr, &Arc::default()).await.unwrap();
                         drop(permit);
                         hold(tls, master, &shared).await;
                     });
@@ -206,7 +217,7 @@ impl Drop for Streams {
 }
 
 /// Sends and receives until the stream ends.
-async fn hold(mut tls: TlsStream<TcpStream>, master: u16, seen: &Mutex<Vec<Stream>>) {
+async fn hold(mut tls: TlsStream<Listening>, master: u16, seen: &Mutex<Vec<Stream>>) {
     let index = {
         let mut seen = seen.lock();
         seen.push(Stream { master, ended: None });
@@ -223,5 +234,44 @@ async fn hold(mut tls: TlsStream<TcpStream>, master: u16, seen: &Mutex<Vec<Strea
             seen.lock()[index].ended = Some(Instant::now());
             return;
         }
+    }
+}
+
+/// A socket that notes whether anything was heard on it.
+struct Listening {
+    stream: TcpStream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

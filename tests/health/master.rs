@@ -1,5 +1,6 @@
 //! The test's handle of a stand-in master: starts, tells, freezes and kills it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -11,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::pki::Pki;
 use crate::stand_in;
 use crate::support::refusing::bound;
-use crate::support::{Balancer, Setup, until};
+use crate::support::{Balancer, Host, Setup, until};
 
 /// More connections than fit in the shortest queue of a listening socket.
 const FILLERS: usize = 4;
@@ -19,6 +20,8 @@ const FILLERS: usize = 4;
 /// A stand-in master; its port stays taken while it is dead.
 pub(crate) struct Master {
     pub(crate) addr: SocketAddr,
+    /// The words before a command line that have it run where it is to run.
+    entry: Vec<String>,
     _place: Socket,
     running: Option<Running>,
     fillers: Vec<Socket>,
@@ -33,9 +36,20 @@ struct Running {
 impl Master {
     /// One that does not run yet: connections are refused.
     pub(crate) fn down() -> Self {
-        let place = bound((Ipv4Addr::LOCALHOST, 0).into());
+        Self::at(bound((Ipv4Addr::LOCALHOST, 0).into()), Vec::new())
+    }
+
+    /// One on a host of a network of its own.
+    pub(crate) fn on(host: &Host, port: u16, pki: &Pki) -> Self {
+        let place = host.inside(|| bound(host.addr(port)));
+        let mut master = Self::at(place, host.entry().to_vec());
+        master.start(pki);
+        master
+    }
+
+    fn at(place: Socket, entry: Vec<String>) -> Self {
         let addr = place.local_addr().unwrap().as_socket().unwrap();
-        Self { addr, _place: place, running: None, fillers: Vec::new() }
+        Self { addr, entry, _place: place, running: None, fillers: Vec::new() }
     }
 
     pub(crate) fn new(pki: &Pki) -> Self {
@@ -50,11 +64,14 @@ impl Master {
 
     /// Starts the process with a certificate of this cluster.
     pub(crate) fn start(&mut self, pki: &Pki) {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let program = std::env::current_exe().unwrap();
+        let mut words = self.entry.iter().map(OsString::from).chain([program.into()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["--exact", "stand_in::stand_in", "--ignored", "--nocapture"])
             .env(stand_in::DIR, pki.dir())
-            .env(stand_in::PORT, self.port().to_string())
+            .env(stand_in::ADDRESS, self.addr.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

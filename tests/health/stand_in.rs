@@ -2,7 +2,6 @@
 //! behave. The process is this test binary, started anew for the one test here.
 
 use std::io::{self, BufRead};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,8 @@ use crate::support::refusing::bound;
 /// Names the directory with the certificate.
 pub(crate) const DIR: &str = "STAND_IN_DIR";
 
-/// Names the port.
-pub(crate) const PORT: &str = "STAND_IN_PORT";
+/// Names the address and port.
+pub(crate) const ADDRESS: &str = "STAND_IN_ADDRESS";
 
 /// Is printed when it listens.
 pub(crate) const LISTENS: &str = "stand-in listens";
@@ -47,11 +46,11 @@ struct Conduct {
 #[test]
 #[ignore = "the process of a stand-in master, started by the tests that need one"]
 fn stand_in() {
-    let (Ok(dir), Ok(port)) = (std::env::var(DIR), std::env::var(PORT)) else {
+    let (Ok(dir), Ok(address)) = (std::env::var(DIR), std::env::var(ADDRESS)) else {
         return;
     };
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
-    let socket = bound(SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())));
+    let socket = bound(address.parse().unwrap());
     socket.listen(4096).unwrap();
     socket.set_nonblocking(true).unwrap();
     let conduct = Conduct { door: "open".into(), delay: Duration::ZERO, readyz: 200, healthz: 200 };

@@ -8,6 +8,8 @@
     clippy::cast_possible_truncation
 )]
 
+// The harness serves other targets too; each uses its own part of it.
+#[allow(dead_code, unused_imports)]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::admin::{AdminConnection, metric_in};
 use super::command::MAINSTAY;
-use super::{AdminAnswer, DEADLINE, eventually, until};
+use super::{AdminAnswer, DEADLINE, Host, eventually, until};
 
 /// How a balancer is to be started.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     cluster_ca: Option<PathBuf>,
     config: Option<String>,
     descriptors: Option<u32>,
+    entry: Vec<String>,
+    listen: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -63,13 +65,21 @@ impl Setup {
         self
     }
 
+    /// On a host of a network of its own, listening on this port of it.
+    pub(crate) fn on(mut self, host: &Host, port: u16) -> Self {
+        self.entry = host.entry().to_vec();
+        self.listen = Some(host.addr(port));
+        self
+    }
+
     /// Starts it and waits until every backend is UP, but those that are down.
     pub(crate) fn start(self) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
         let mut command = self.command();
         let admin = dir.path().join("admin.sock");
+        let listen = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin"])
+            .args(["serve", "--listen", &listen.to_string(), "--admin"])
             .arg(format!("unix:{}", admin.display()))
             .arg("--state-dir")
             .arg(dir.path().join("state"))
@@ -101,13 +111,15 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let Some(most) = self.descriptors else {
-            return Command::new(MAINSTAY);
-        };
-        // exec keeps the process id, so that signals reach the balancer and not a shell.
-        let mut command = Command::new("sh");
-        let script = format!("ulimit -n {most} && exec \"$@\"");
-        command.args(["-c", &script, "sh", MAINSTAY]);
+        let mut words = self.entry.clone();
+        if let Some(most) = self.descriptors {
+            // exec keeps the process id, so that signals reach the balancer and not a shell.
+            let script = format!("ulimit -n {most} && exec \"$@\"");
+            words.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
+        }
+        words.push(MAINSTAY.to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
     }
 }

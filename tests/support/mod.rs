@@ -9,6 +9,7 @@ pub(crate) mod backend;
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod command;
+pub(crate) mod netns;
 pub(crate) mod pattern;
 pub(crate) mod process;
 pub(crate) mod refusing;
@@ -17,6 +18,7 @@ pub(crate) use admin::AdminAnswer;
 pub(crate) use backend::{Backend, Behaviour};
 pub(crate) use balancer::{Balancer, Setup};
 pub(crate) use client::{Client, Ending};
+pub(crate) use netns::{Host, Network};
 pub(crate) use pattern::Pattern;
 pub(crate) use refusing::{BlackHole, Refusing};
 
