@@ -4,10 +4,15 @@
 //! reads ([`membership`]). [`kubeadm`] holds kubeadm's formats, without any input or output of its
 //! own but the certificate directory; [`cluster`] carries them to and from the Kubernetes API.
 //! [`store`] writes what must survive a crash.
+//! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
+//! carries between them, [`sealing`] what keeps the coordinator from reading credentials.
 
 pub mod cluster;
 pub mod kubeadm;
 pub mod membership;
+pub mod protocol;
+pub mod sealing;
 pub mod store;
+pub mod ticket;
 
 pub use membership::MembershipWriter;
