@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod exit;
+mod import;
 mod serve;
 mod telemetry;
 

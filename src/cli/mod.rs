@@ -5,6 +5,7 @@ mod ca_hash;
 mod certs;
 mod check;
 mod drain;
+mod import;
 mod input;
 mod kubeadm_config;
 mod options;
@@ -45,6 +46,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Import(import::Import),
     Status(status::StatusCommand),
     Why(why::Why),
     Drain(drain::Drain),
@@ -70,6 +72,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
         Command::Certs(certs) => certs.run(),
         Command::Token(token) => token.run(),

@@ -27,6 +27,7 @@ const COMMANDS: &[&str] = &[
     "",
     "serve",
     "check",
+    "import",
     "status",
     "why",
     "drain",

@@ -100,6 +100,16 @@ impl Layers {
         Ok(layers)
     }
 
+    /// The defaults with a text over them that would stand in the file `path`.
+    ///
+    /// # Errors
+    /// The text is no TOML, or has a key or a shape that is not declared.
+    pub fn from_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut layers = Self::default();
+        layers.settings.extend(file::settings(text, path)?);
+        Ok(layers)
+    }
+
     /// Sets the key that `flag` overrides.
     pub fn set_flag(&mut self, flag: &'static str, value: Value) {
         if let Some(key) = KEYS.iter().find(|key| key.flag == flag) {
