@@ -314,8 +314,11 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Cuts at a character, and says so.
-fn cut(mut text: String, most: usize) -> String {
+/// Cuts at a character, and says so; takes out what could steer a terminal or turn the text around.
+fn cut(text: String, most: usize) -> String {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut text = text.replace(steers, "\u{fffd}");
     if text.len() > most {
         let dots = '…';
         text.truncate(text.floor_char_boundary(most - dots.len_utf8()));

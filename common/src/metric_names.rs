@@ -84,6 +84,22 @@ metrics! {
         "Bytes from clients to the backend.";
     RELOADS = "mainstay_reloads_total", Counter, "result",
         "Reloads of the configuration, by result: applied or refused.";
+    EVENTS = "mainstay_events_total", Counter, "kind",
+        "Decisions that were noted in the journal, by kind.";
+    EVENT_FOLLOWERS = "mainstay_event_followers", Gauge, "",
+        "Readers of /v1/events now.";
+    EVENT_FOLLOWERS_LIMIT = "mainstay_event_followers_limit", Gauge, "",
+        "Most readers of /v1/events at once; further ones are refused.";
+    EVENT_FOLLOWERS_LOST = "mainstay_event_followers_lost_total", Counter, "",
+        "Readers of /v1/events that were dropped because they read too slowly.";
+    ADMIN_CONNECTIONS = "mainstay_admin_connections", Gauge, "",
+        "Connections to the admin endpoint now.";
+    ADMIN_CONNECTIONS_LIMIT = "mainstay_admin_connections_limit", Gauge, "",
+        "Most connections to the admin endpoint at once; further ones wait.";
+    ADMIN_DENIED = "mainstay_admin_denied_total", Counter, "",
+        "Admin requests that were refused because there were too many.";
+    ADMIN_STALLED = "mainstay_admin_stalled_total", Counter, "",
+        "Admin clients that were cut off because they did not take their answer for 10 s.";
 }
 
 #[cfg(test)]

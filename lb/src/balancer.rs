@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::config::Config;
+use common::events::{EventKind, Journal};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +102,7 @@ pub struct Balancer {
     gate: Mutex<Gate>,
     listen: Vec<SocketAddr>,
     listening: AtomicBool,
+    journal: Journal,
 }
 
 /// How many threads move bytes for a configured number, 0 being one for each processor.
@@ -111,11 +113,12 @@ pub fn worker_count(configured: usize) -> usize {
 }
 
 impl Balancer {
-    /// Binds the ports and starts the workers. Nothing is accepted until there is a member.
+    /// Binds the ports and starts the workers. Nothing is accepted until there is a member. What is
+    /// decided is noted in the journal.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(config: &Config, budget: Budget) -> Result<Self, StartError> {
+    pub fn start(config: &Config, budget: Budget, journal: Journal) -> Result<Self, StartError> {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
@@ -138,7 +141,8 @@ impl Balancer {
         let workers = (0..count).map(|number| Worker::start(number, &shared));
         let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
         let gate = Mutex::new(Gate { ports, opened: None, shut: false });
-        Ok(Self { shared, workers, gate, listen, listening: AtomicBool::new(false) })
+        let listening = AtomicBool::new(false);
+        Ok(Self { shared, workers, gate, listen, listening, journal })
     }
 
     /// Opens the port; nothing if it is open, or was closed for good.
@@ -155,6 +159,7 @@ impl Balancer {
         gate.opened = Some(token);
         self.listening.store(true, Ordering::Release);
         info!(listen = ?self.listen, "port open");
+        self.journal.note(EventKind::PortOpened, "clients are accepted");
         Ok(())
     }
 
@@ -166,6 +171,7 @@ impl Balancer {
             token.cancel();
             self.listening.store(false, Ordering::Release);
             info!(listen = ?self.listen, "port closed");
+            self.journal.note(EventKind::PortClosed, "clients are refused");
         }
         prepared
     }
@@ -226,6 +232,12 @@ impl Balancer {
     #[must_use]
     pub fn now(&self) -> Millis {
         self.shared.tools.clock.now()
+    }
+
+    /// Where decisions are noted.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The pool.

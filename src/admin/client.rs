@@ -16,7 +16,7 @@ use super::AdminToken;
 use crate::exit::{Exit, Stop};
 
 /// Longest wait for the whole answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest answer: a status of 64 backends is below 64 KiB.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -92,23 +92,24 @@ fn request(
     Ok(request.body(Empty::new())?)
 }
 
+/// A connection of either kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Connects to the endpoint.
+pub(super) async fn connect(admin: &AdminAddr) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match admin {
+        AdminAddr::Tcp(addr) => Box::new(TcpStream::connect(addr).await?),
+        AdminAddr::Unix(file) => Box::new(UnixStream::connect(file).await?),
+    })
+}
+
 async fn send(
     admin: &AdminAddr,
     request: Request<Empty<Bytes>>,
 ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-    match admin {
-        AdminAddr::Tcp(addr) => exchange(TcpStream::connect(addr).await?, request).await,
-        AdminAddr::Unix(file) => exchange(UnixStream::connect(file).await?, request).await,
-    }
-}
-
-async fn exchange<S>(
-    stream: S,
-    request: Request<Empty<Bytes>>,
-) -> anyhow::Result<(StatusCode, Vec<u8>)>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+    let stream = connect(admin).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
         let answer = sender.send_request(request).await?;

@@ -14,6 +14,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::Report;
+use super::limits::{CONNECTIONS_MAX, FOLLOWERS_MAX};
 use super::report::state_of;
 use crate::telemetry::{COMMIT, VERSION};
 
@@ -24,6 +25,7 @@ pub(super) fn render(report: &Report) -> String {
     with_local_recorder(&recorder, || {
         describe();
         program(report);
+        admin(report);
         connections(report);
         backends(report);
     });
@@ -50,6 +52,20 @@ fn program(report: &Report) {
     };
     reloads("applied", report.reloads_applied.load(Ordering::Relaxed));
     reloads("refused", report.reloads_refused.load(Ordering::Relaxed));
+}
+
+fn admin(report: &Report) {
+    let (limits, journal) = (&report.limits, report.balancer().journal());
+    for (kind, noted) in journal.counts() {
+        counter!(names::EVENTS, "kind" => kind.label()).absolute(noted);
+    }
+    gauge!(names::EVENT_FOLLOWERS).set(count(limits.following()));
+    gauge!(names::EVENT_FOLLOWERS_LIMIT).set(count(FOLLOWERS_MAX));
+    counter!(names::EVENT_FOLLOWERS_LOST).absolute(journal.followers_lost());
+    gauge!(names::ADMIN_CONNECTIONS).set(count(limits.connected()));
+    gauge!(names::ADMIN_CONNECTIONS_LIMIT).set(count(CONNECTIONS_MAX));
+    counter!(names::ADMIN_DENIED).absolute(limits.denied());
+    counter!(names::ADMIN_STALLED).absolute(limits.stalled());
 }
 
 fn connections(report: &Report) {

@@ -3,6 +3,9 @@
 //! It runs on the control thread. Whatever a client of it does, no byte of a session waits.
 
 pub(crate) mod client;
+mod events;
+pub(crate) mod follow;
+mod limits;
 mod metrics;
 mod report;
 mod routes;

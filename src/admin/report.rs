@@ -18,6 +18,7 @@ use lb::{Backend, Balancer};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::limits::Limits;
 use crate::telemetry::{COMMIT, VERSION};
 
 /// The running program, to be asked by the admin endpoint.
@@ -30,6 +31,7 @@ pub(crate) struct Report {
     phase: Mutex<StopPhase>,
     pub(super) reloads_applied: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
+    pub(super) limits: Limits,
 }
 
 impl Report {
@@ -42,6 +44,7 @@ impl Report {
             phase: Mutex::new(StopPhase::Serving),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            limits: Limits::default(),
         }
     }
 

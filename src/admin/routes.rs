@@ -1,14 +1,27 @@
 //! What the admin endpoint answers to which path.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use common::duration;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::{Method, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use super::{Report, metrics};
+use super::{Report, events, metrics};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+/// A whole answer, or one that goes on.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What goes back.
+pub(super) type Answer = Response<Body>;
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+
+/// Decisions as they are made.
+pub(super) const EVENTS: &str = "/v1/events";
 
 /// Says what a rebalancing would do, and does it on POST.
 const REBALANCE: &str = "/v1/rebalance";
@@ -30,12 +43,18 @@ pub(super) enum Caller {
 
 /// The answer to one request.
 pub(super) async fn answer(
-    report: &Report,
+    report: &Arc<Report>,
     caller: Caller,
-    method: &Method,
-    uri: &Uri,
-) -> Response<Full<Bytes>> {
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+) -> Answer {
+    let asked_for_us = matches!(uri.path(), "/livez" | "/readyz");
+    if !asked_for_us && !report.limits.answer().await {
+        return response(StatusCode::TOO_MANY_REQUESTS, TEXT, "too many requests\n");
+    }
     match *method {
+        Method::GET if uri.path() == EVENTS => {
+            events::answer(report, uri.query().unwrap_or_default(), headers)
+        }
         Method::GET | Method::HEAD if uri.path() == REBALANCE => rebalance(report, false).await,
         Method::GET | Method::HEAD => look(report, uri.path()),
         Method::POST => change(report, caller, uri).await,
@@ -43,7 +62,7 @@ pub(super) async fn answer(
     }
 }
 
-fn look(report: &Report, path: &str) -> Response<Full<Bytes>> {
+fn look(report: &Report, path: &str) -> Answer {
     let path = unescaped(path);
     match path.as_str() {
         "/livez" => response(StatusCode::OK, TEXT, "ok"),
@@ -63,13 +82,13 @@ fn look(report: &Report, path: &str) -> Response<Full<Bytes>> {
             None => response(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "try /livez /readyz /metrics /v1/status /v1/members/NAME\n",
+                "try /livez /readyz /metrics /v1/status /v1/events /v1/members/NAME\n",
             ),
         },
     }
 }
 
-async fn change(report: &Report, caller: Caller, uri: &Uri) -> Response<Full<Bytes>> {
+async fn change(report: &Report, caller: Caller, uri: &Uri) -> Answer {
     let path = unescaped(uri.path());
     let verb = path.strip_prefix(MEMBERS).and_then(|rest| rest.rsplit_once('/'));
     let drain = verb.and_then(|(name, verb)| match verb {
@@ -101,7 +120,7 @@ async fn change(report: &Report, caller: Caller, uri: &Uri) -> Response<Full<Byt
     }
 }
 
-async fn rebalance(report: &Report, act: bool) -> Response<Full<Bytes>> {
+async fn rebalance(report: &Report, act: bool) -> Answer {
     match report.rebalance(act).await {
         Ok(done) => json(&done),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
@@ -113,7 +132,7 @@ fn unescaped(path: &str) -> String {
     path.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]")
 }
 
-fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+fn json(body: &impl serde::Serialize) -> Answer {
     match serde_json::to_vec_pretty(body) {
         Ok(mut body) => {
             body.push(b'\n');
@@ -123,19 +142,19 @@ fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+fn not_allowed(allowed: &'static str) -> Answer {
     let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("only {allowed}\n"));
     let allowed = hyper::header::HeaderValue::from_static(allowed);
     answer.headers_mut().insert(hyper::header::ALLOW, allowed);
     answer
 }
 
-fn response(
+pub(super) fn response(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+) -> Answer {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let content_type = hyper::header::HeaderValue::from_static(content_type);

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::Tasks;
@@ -20,17 +21,16 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::routes::Caller;
+use super::limits::Impatient;
+use super::routes::{Caller, EVENTS};
 use super::token::AdminToken;
 use super::{Report, routes};
-
-/// Most admin connections at once; further ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 64;
 
 /// Longest wait for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest life of a connection: a scraper that stalls must not keep its place.
+/// Longest life of a connection that is not a reader of the events, so that idle ones do not keep
+/// their places.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest head of a request.
@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     tasks: Tasks,
 ) {
     let token = Arc::new(token);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::clone(&report.limits.connections);
     loop {
         let Ok(place) = Semaphore::acquire_owned(Arc::clone(&places)).await else {
             return;
@@ -165,20 +165,27 @@ impl Guard<'_> {
 }
 
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, report: &Report, guard: Guard<'_>)
+async fn converse<S>(stream: S, report: &Arc<Report>, guard: Guard<'_>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request: Request<Incoming>| async move {
-        let caller = guard.caller(request.headers());
-        let answer = routes::answer(report, caller, request.method(), request.uri()).await;
-        Ok::<_, Infallible>(answer)
+    let follows = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| async {
+        let (head, _) = request.into_parts();
+        follows.store(head.uri.path() == EVENTS, Ordering::Relaxed);
+        let caller = guard.caller(&head.headers);
+        let asked = (&head.method, &head.uri, &head.headers);
+        Ok::<_, Infallible>(routes::answer(report, caller, asked).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, &report.limits)), service);
+    tokio::pin!(connection);
     // A client that goes away or is cut off is no event worth a line.
-    tokio::time::timeout(CONNECTION_TIMEOUT, connection).await.ok();
+    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, &mut connection).await;
+    if ended.is_err() && follows.load(Ordering::Relaxed) {
+        connection.await.ok();
+    }
 }

@@ -5,6 +5,7 @@ mod ca_hash;
 mod certs;
 mod check;
 mod drain;
+mod events;
 mod import;
 mod input;
 mod kubeadm_config;
@@ -28,9 +29,9 @@ use crate::telemetry::BUILD;
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
 /// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
-/// `status`, `why`, `drain`, `undrain` and `rebalance` are about it. `certs`, `token`, `ca-hash` and
-/// `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or wherever there
-/// is a kubeconfig.
+/// `status`, `why`, `events`, `drain`, `undrain` and `rebalance` are about it. `certs`, `token`,
+/// `ca-hash` and `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or
+/// wherever there is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
 /// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
@@ -49,6 +50,7 @@ enum Command {
     Import(import::Import),
     Status(status::StatusCommand),
     Why(why::Why),
+    Events(events::Events),
     Drain(drain::Drain),
     Undrain(drain::Undrain),
     Rebalance(rebalance::Rebalance),
@@ -79,6 +81,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::CaHash(ca_hash) => ca_hash.run(),
         Command::KubeadmConfig(config) => config.run(),
         Command::Why(why) => why.run(),
+        Command::Events(events) => events.run(),
         Command::Drain(drain) => drain.run(),
         Command::Undrain(undrain) => undrain.run(),
         Command::Rebalance(rebalance) => rebalance.run(),

@@ -3,6 +3,7 @@
 use bootstrap::MembershipWriter;
 use common::config::{Config, Layers};
 use common::drain::StopLimits;
+use common::events::EventKind;
 use lb::health::Command;
 use lb::health::keeper::KeeperHandle;
 use lb::health::prober::ProbeMethod;
@@ -46,10 +47,14 @@ impl Reloader {
                 self.stop = config.stop;
                 self.layers = layers;
                 info!("configuration reloaded");
+                let text = "the new configuration is in force";
+                balancer.journal().note(EventKind::Reloaded, text);
                 true
             }
             Err(reason) => {
                 error!(%reason, "configuration refused; the old one stays in force");
+                let text = format!("the old configuration stays in force: {reason}");
+                balancer.journal().note(EventKind::ReloadRefused, text);
                 false
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::drain::{StopEvent, StopLimits, StopPhase};
+use common::events::EventKind;
 use lb::CloseReason;
 use tracing::info;
 
@@ -24,16 +25,25 @@ pub(crate) async fn in_phases(report: &Report, limits: StopLimits, signals: &mut
 fn enter(report: &Report, phase: StopPhase) {
     report.enter(phase);
     let connections = report.balancer().open_connections();
+    let note = |text: &str| {
+        let text = format!("{text}; connections: {connections}");
+        report.balancer().journal().note(EventKind::Stopping, text);
+    };
     match phase {
         StopPhase::Draining => {
+            note("draining: sessions go on");
             report.balancer().shut();
             info!(connections, "stopping: port closed, sessions go on; signal again to cut them");
         }
         StopPhase::Cutting => {
+            note("cutting: sessions are reset");
             report.balancer().cut(CloseReason::Stopping, |_| true);
             info!(connections, "stopping: sessions reset");
         }
-        StopPhase::LameDuck => info!(connections, "stopping: /readyz fails, port still open"),
+        StopPhase::LameDuck => {
+            note("lame duck: /readyz fails, the port is still open");
+            info!(connections, "stopping: /readyz fails, port still open");
+        }
         StopPhase::Serving | StopPhase::Stopped => {}
     }
 }

@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "import",
     "status",
     "why",
+    "events",
     "drain",
     "undrain",
     "rebalance",
@@ -103,6 +104,8 @@ const WRONG: &[&str] = &[
     "serve --cluster-ca /dev/null --state-dir /tmp --admin 127.0.0.1:0 --listen 127.0.0.1:0",
     "why",
     "why a/b --admin 127.0.0.1:1",
+    "events --last some",
+    "events --follow --admin unix:/there/is/none.sock",
     "drain master1 --admin unix:/there/is/none.sock",
     "undrain master1 --admin 127.0.0.1:1 --state-dir /there/is/none",
 ];

@@ -33,6 +33,8 @@ mod stop;
 
 mod admin;
 
+mod events;
+
 mod input;
 
 mod config_file;

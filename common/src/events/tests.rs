@@ -73,6 +73,15 @@ async fn a_reader_waits_for_the_next() {
 }
 
 #[test]
+fn nothing_steers_a_terminal() {
+    let journal = Journal::new();
+    journal.note_about(EventKind::TicketRefused, "a\u{1b}[2J\r\n", "b\u{202e}c\u{7}");
+    let event = &journal.kept()[0];
+    assert_eq!(event.about.as_deref(), Some("a\u{fffd}[2J\u{fffd}\u{fffd}"));
+    assert_eq!(event.text, "b\u{fffd}c\u{fffd}");
+}
+
+#[test]
 fn long_text_is_cut_at_a_character() {
     let journal = Journal::new();
     journal.note_about(EventKind::MemberRefused, &"ä".repeat(1000), "€".repeat(1000));

@@ -5,6 +5,7 @@
 //! closed when nobody serves. It runs on the control thread; the data path only reads the snapshot.
 
 mod load;
+mod notes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::close_reason::CloseReason;
 use crate::pool::{BackendSet, Entry};
 use crate::rebalance::Rebalancer;
 use crate::slow_start;
+use notes::Cause;
 
 /// Reports that may wait; each prober has one at most, so this is room for all of them.
 const REPORTS_MAX: usize = common::member::MEMBERS_MAX;
@@ -167,17 +169,22 @@ impl Keeper {
         let now = self.balancer.now();
         let backends = self.balancer.pool().backends_of(membership, now);
         let mut old = std::mem::take(&mut self.wards);
+        let mut added = Vec::new();
         for backend in backends {
             let known = old.iter().position(|ward| ward.backend.member.addr == backend.member.addr);
             let ward = match known {
                 Some(at) => Ward { backend, ..old.swap_remove(at) },
-                None => self.new_ward(backend, now),
+                None => {
+                    added.push(backend.member.name.clone());
+                    self.new_ward(backend, now)
+                }
             };
             self.wards.push(ward);
         }
         old.iter().for_each(|ward| ward.prober.stop());
         self.generation = membership.generation;
         info!(generation = self.generation, members = self.wards.len(), "membership applied");
+        self.note_membership(&added, &old);
         self.publish();
     }
 
@@ -227,13 +234,13 @@ impl Keeper {
             self.cut(&backend, state);
         }
         match transition {
-            Some(transition) => self.turn(report.addr, &transition),
+            Some(transition) => self.turn(report.addr, &transition, Cause::Probes),
             None => self.tell(),
         }
     }
 
     /// Does what a change of state brings with it.
-    fn turn(&mut self, addr: SocketAddr, transition: &Transition) {
+    fn turn(&mut self, addr: SocketAddr, transition: &Transition, cause: Cause) {
         let others_serve = self
             .wards
             .iter()
@@ -249,6 +256,8 @@ impl Keeper {
         let returns = transition.to == State::Up && transition.from != State::Suspect;
         ward.slow_start = (returns && others_serve).then_some(transition.at);
         ward.state.send_replace(ward.judge.state());
+        let name = ward.backend.member.name.clone();
+        self.note_turn(&name, transition, cause);
         self.publish();
     }
 
@@ -297,9 +306,10 @@ impl Keeper {
         let addr = ward.backend.member.addr;
         ward.emptied_by = over.filter(|_| drained).map(|over| now.after(over));
         match ward.judge.drain(drained, now) {
-            Some(transition) => self.turn(addr, &transition),
+            Some(transition) => self.turn(addr, &transition, Cause::Operator),
             None => self.publish(),
         }
+        self.note_drain(name, drained, over);
         true
     }
 

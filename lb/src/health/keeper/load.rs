@@ -1,6 +1,7 @@
 //! The keeper's part that closes established sessions on purpose: to move load back to a master that
 //! returned, and to empty a backend that is drained over a time.
 
+use common::events::EventKind;
 use common::status::Rebalancing;
 use tracing::info;
 
@@ -76,7 +77,10 @@ impl Keeper {
                 && session.is_movable(now, rebalance::AGE_MIN, rebalance::QUIET_FOR)
         });
         if closed > 0 {
-            info!(backend = ward.backend.member.name, closed, "sessions closed to move load");
+            let backend = ward.backend.member.name.as_str();
+            info!(backend, closed, "sessions closed to move load");
+            let text = format!("sessions closed to move load: {closed}");
+            self.balancer.journal().note_about(EventKind::Rebalanced, backend, text);
         }
         self.rebalancer.closed(closed, now);
         closed
