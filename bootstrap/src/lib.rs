@@ -4,10 +4,13 @@
 //! reads ([`membership`]). [`kubeadm`] holds kubeadm's formats, without any input or output of its
 //! own but the certificate directory; [`cluster`] carries them to and from the Kubernetes API.
 //! [`store`] writes what must survive a crash.
+//! On a master, [`identity`] is who it is and [`client`] how it talks to a coordinator.
 //! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
 //! carries between them, [`sealing`] what keeps the coordinator from reading credentials.
 
+pub mod client;
 pub mod cluster;
+pub mod identity;
 pub mod kubeadm;
 pub mod membership;
 pub mod protocol;

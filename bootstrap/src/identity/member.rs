@@ -1,0 +1,334 @@
+//! What a master knows of itself and of its coordinators. Pure; seconds since 1970 are given.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::key::MemberKey;
+use crate::client::{ClientError, JoinClient, MemberCertificate, Trust};
+use crate::kubeadm::CaPin;
+use crate::protocol::{Intent, Registered, Registration};
+use crate::ticket::{COORDINATORS_MAX, CoordinatorAddr, JoinTicket, JoinToken};
+
+/// A certificate is taken for ended a little early, because clocks differ.
+const ENDS_EARLY_SECONDS: u64 = 60;
+
+/// A member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// What it registered for.
+    pub intent: Intent,
+    /// Address of its apiserver, if the operator gave one.
+    pub address: Option<IpAddr>,
+    /// Port of its apiserver.
+    pub port: u16,
+    /// Its private key.
+    pub key: MemberKey,
+    /// Its coordinators, at least one, at most [`COORDINATORS_MAX`].
+    pub coordinators: Vec<KnownCoordinator>,
+    /// The ticket's token, kept until every coordinator has registered us.
+    #[serde(default)]
+    pub token: Option<Zeroizing<String>>,
+    /// How far kubeadm is on this machine.
+    #[serde(default)]
+    pub kubeadm: Kubeadm,
+}
+
+/// What we know of kubeadm's work; what is on the disk tells the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kubeadm {
+    /// We did not start it.
+    #[default]
+    NotStarted,
+    /// We started it and have not seen its end.
+    Started,
+    /// It ended well.
+    Done,
+}
+
+/// A coordinator of the ticket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KnownCoordinator {
+    /// Where it is.
+    #[serde(with = "text")]
+    pub address: CoordinatorAddr,
+    /// Pins of the ticket.
+    #[serde(with = "texts")]
+    pub pins: Vec<CaPin>,
+    /// What it gave us; `None` until it has registered us.
+    pub seat: Option<Seat>,
+}
+
+/// What a coordinator gave us when we registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// Its CA, PEM.
+    pub ca: String,
+    /// Our certificate, PEM.
+    pub certificate: String,
+    /// When to renew it, in seconds since 1970.
+    pub renew_at: u64,
+    /// When it ends, in seconds since 1970.
+    pub ends_at: u64,
+    /// Where it probes our apiserver.
+    pub apiserver: SocketAddr,
+    /// `HOST:PORT` of the control plane.
+    pub endpoint: String,
+}
+
+impl Seat {
+    /// What an answer gave at `now`, seconds since 1970.
+    #[must_use]
+    pub fn new(registered: &Registered, now: u64) -> Self {
+        let valid = registered.valid_for_seconds;
+        Self {
+            ca: registered.coordinator_ca.clone(),
+            certificate: registered.certificate.clone(),
+            renew_at: now.saturating_add(valid / 2),
+            ends_at: now.saturating_add(valid.saturating_sub(ENDS_EARLY_SECONDS)),
+            apiserver: registered.address,
+            endpoint: registered.endpoint.clone(),
+        }
+    }
+}
+
+impl Identity {
+    /// A new member for a ticket; nothing is registered yet.
+    #[must_use]
+    pub fn new(
+        name: String,
+        intent: Intent,
+        address: Option<IpAddr>,
+        port: u16,
+        key: MemberKey,
+    ) -> Self {
+        Self {
+            name,
+            intent,
+            address,
+            port,
+            key,
+            coordinators: Vec::new(),
+            token: None,
+            kubeadm: Kubeadm::default(),
+        }
+    }
+
+    /// Takes in a ticket: coordinators that are not known yet are added, the token is kept for
+    /// them. Those that are known stay as they are, but get its pins as long as they gave nothing.
+    pub fn take(&mut self, ticket: &JoinTicket) {
+        for address in &ticket.coordinators {
+            let known = self.coordinators.iter_mut().find(|known| known.address == *address);
+            match known {
+                Some(known) if known.seat.is_none() => known.pins.clone_from(&ticket.pins),
+                Some(_) => {}
+                None => self.coordinators.push(KnownCoordinator {
+                    address: address.clone(),
+                    pins: ticket.pins.clone(),
+                    seat: None,
+                }),
+            }
+        }
+        self.coordinators.truncate(COORDINATORS_MAX);
+        if self.coordinators.iter().any(|known| known.seat.is_none()) {
+            self.token = Some(ticket.token.to_text());
+        }
+    }
+
+    /// The kept token.
+    #[must_use]
+    pub fn join_token(&self) -> Option<JoinToken> {
+        self.token.as_ref()?.parse().ok()
+    }
+
+    /// Notes what a coordinator gave. The token is forgotten when nobody needs it any more.
+    pub fn seat(&mut self, address: &CoordinatorAddr, seat: Seat) {
+        if let Some(known) = self.coordinators.iter_mut().find(|it| it.address == *address) {
+            known.seat = Some(seat);
+        }
+        if self.coordinators.iter().all(|known| known.seat.is_some()) {
+            self.token = None;
+        }
+    }
+
+    /// The first coordinator that has registered us.
+    #[must_use]
+    pub fn first_seat(&self) -> Option<(&KnownCoordinator, &Seat)> {
+        self.coordinators.iter().find_map(|known| Some((known, known.seat.as_ref()?)))
+    }
+
+    /// The coordinator at an address.
+    #[must_use]
+    pub fn coordinator(&self, address: &CoordinatorAddr) -> Option<&KnownCoordinator> {
+        self.coordinators.iter().find(|known| known.address == *address)
+    }
+
+    /// A registration of this member with a request of this key.
+    #[must_use]
+    pub fn registration(
+        &self,
+        csr: String,
+        cluster_ca: Option<String>,
+        force: bool,
+    ) -> Registration {
+        Registration {
+            name: self.name.clone(),
+            address: self.address,
+            port: self.port,
+            csr,
+            cluster_ca,
+            intent: self.intent,
+            force,
+        }
+    }
+}
+
+impl KnownCoordinator {
+    /// Whether there is a certificate that still holds at `now`, seconds since 1970.
+    #[must_use]
+    pub fn is_registered(&self, now: u64) -> bool {
+        self.seat.as_ref().is_some_and(|seat| now < seat.ends_at)
+    }
+
+    /// A client that registers: known by the CA where there is one, by the pins before.
+    ///
+    /// # Errors
+    /// [`ClientError`] if what is stored cannot be used.
+    pub fn stranger(&self) -> Result<JoinClient, ClientError> {
+        let trust = match &self.seat {
+            Some(seat) => Trust::Ca(&seat.ca),
+            None => Trust::Pins(&self.pins),
+        };
+        JoinClient::new(self.address.clone(), trust, None)
+    }
+
+    /// A client that is a member; `None` until we are registered.
+    ///
+    /// # Errors
+    /// [`ClientError`] if what is stored cannot be used.
+    pub fn member(&self, key: &MemberKey) -> Result<Option<JoinClient>, ClientError> {
+        let Some(seat) = &self.seat else {
+            return Ok(None);
+        };
+        let member = MemberCertificate { certificate: &seat.certificate, key: key.pem() };
+        JoinClient::new(self.address.clone(), Trust::Ca(&seat.ca), Some(member)).map(Some)
+    }
+}
+
+/// Anything that reads and writes itself as text.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &impl std::fmt::Display,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: std::str::FromStr>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| de::Error::custom("not of the expected form"))
+    }
+}
+
+/// A list of such.
+mod texts {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer, T: std::fmt::Display>(
+        values: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: std::str::FromStr>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let values = texts.iter().map(|text| text.parse());
+        values.collect::<Result<_, _>>().map_err(|_| de::Error::custom("not of the expected form"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(addresses: &[&str]) -> JoinTicket {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        JoinTicket::new(&addresses, "abcdef.0123456789abcdef".parse().unwrap(), vec![pin]).unwrap()
+    }
+
+    fn identity(addresses: &[&str]) -> Identity {
+        let key = MemberKey::generate().unwrap();
+        let mut identity = Identity::new("master1".to_owned(), Intent::Join, None, 6443, key);
+        identity.take(&ticket(addresses));
+        identity
+    }
+
+    fn registered() -> Registered {
+        Registered {
+            name: "master1".to_owned(),
+            address: "10.0.0.11:6443".parse().unwrap(),
+            certificate: "certificate".to_owned(),
+            valid_for_seconds: 86_400,
+            coordinator_ca: "ca".to_owned(),
+            endpoint: "10.0.0.10:6443".to_owned(),
+            cluster_ca: None,
+        }
+    }
+
+    #[test]
+    fn the_token_is_kept_until_every_coordinator_has_registered_us() {
+        let mut identity = identity(&["10.0.0.1", "10.0.0.2:7000"]);
+        assert!(identity.join_token().is_some() && identity.first_seat().is_none());
+        let seat = Seat::new(&registered(), 1000);
+        identity.seat(&"10.0.0.2:7000".parse().unwrap(), seat.clone());
+        assert!(identity.join_token().is_some());
+        assert_eq!(identity.first_seat().unwrap().0.address.to_string(), "10.0.0.2:7000");
+        identity.seat(&"10.0.0.1:6445".parse().unwrap(), seat);
+        assert!(identity.token.is_none());
+        // The same ticket again brings nothing new, another coordinator does.
+        identity.take(&ticket(&["10.0.0.1"]));
+        assert!(identity.token.is_none() && identity.coordinators.len() == 2);
+        identity.take(&ticket(&["10.0.0.3"]));
+        assert!(identity.token.is_some() && identity.coordinators.len() == 3);
+        for more in 4..40 {
+            identity.take(&ticket(&[&format!("10.0.0.{more}")]));
+        }
+        assert_eq!(identity.coordinators.len(), COORDINATORS_MAX);
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_at_half_and_ends_a_little_early() {
+        let seat = Seat::new(&registered(), 1000);
+        assert_eq!((seat.renew_at, seat.ends_at), (44_200, 87_340));
+        let mut identity = identity(&["10.0.0.1"]);
+        let at = identity.coordinators[0].address.clone();
+        assert!(!identity.coordinators[0].is_registered(0));
+        identity.seat(&at, seat);
+        assert!(identity.coordinators[0].is_registered(87_339));
+        assert!(!identity.coordinators[0].is_registered(87_340));
+    }
+
+    #[test]
+    fn it_survives_the_disk() {
+        let mut identity = identity(&["[fd00::1]:6445", "lb.example"]);
+        identity.seat(&"lb.example".parse().unwrap(), Seat::new(&registered(), 5));
+        identity.kubeadm = Kubeadm::Started;
+        let text = serde_json::to_string(&identity).unwrap();
+        let read: Identity = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert_eq!(read.coordinators[0].address.to_string(), "[fd00::1]:6445");
+        assert!(!format!("{identity:?}").contains("PRIVATE KEY"));
+    }
+}
