@@ -205,6 +205,16 @@ impl Pool {
         backends
     }
 
+    /// Remembers these while they are used, though they are no members.
+    pub fn retire(&self, backends: impl Iterator<Item = Arc<Backend>>) {
+        let mut retired = self.retired.lock();
+        for backend in backends {
+            if !retired.iter().any(|known| known.is(&backend)) {
+                retired.push(backend);
+            }
+        }
+    }
+
     /// Makes this the snapshot of every connection from now on. Only one task may call this.
     pub fn publish(&self, set: BackendSet) {
         self.current.store(Arc::new(set));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::status::BackendState;
 
-use crate::support::{Backend, Behaviour, Client, Setup, until};
+use crate::support::{Backend, Behaviour, Client, Refusing, Setup, until};
 
 const ECHO: Behaviour = Behaviour::Echo;
 
@@ -46,6 +46,44 @@ fn a_reload_under_load_fails_no_connection_and_cuts_no_stream() {
     assert_eq!(balancer.metric("mainstay_membership_generation"), 21.0);
     let closed = balancer.status().connections.closed_total;
     assert_eq!(closed.keys().collect::<Vec<_>>(), ["client_ended"]);
+}
+
+#[test]
+fn replacing_all_backends_in_one_reload_leaves_no_gap() {
+    let (old, new) = (Backend::new(ECHO), Backend::new(ECHO));
+    let balancer = Setup::default().config(file(&[old.addr])).start();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    Client::established(balancer.addr).unwrap();
+                }
+            });
+        }
+        for _ in 0..10 {
+            for addr in [new.addr, old.addr] {
+                balancer.reload(&file(&[addr]), "applied");
+                balancer.until_state(addr, BackendState::Up);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let closed = balancer.status().connections.closed_total;
+    assert_eq!(closed.keys().collect::<Vec<_>>(), ["client_ended"]);
+    let before = new.accepted();
+    Client::established(balancer.addr).unwrap();
+    assert_eq!(new.accepted(), before, "a replaced backend is not used");
+}
+
+#[test]
+fn backends_that_are_replaced_by_dead_ones_get_nothing_more() {
+    let (old, dead) = (Backend::new(ECHO), Refusing::new());
+    let balancer = Setup::default().config(file(&[old.addr])).start();
+    Client::established(balancer.addr).unwrap();
+    balancer.reload(&file(&[dead.addr]), "applied");
+    until("the port is closed", || balancer.refuses());
+    assert_eq!(old.accepted(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! What follows from a verdict is done here too: sessions of a dead backend are cut, and the port is
 //! closed when nobody serves. It runs on the control thread; the data path only reads the snapshot.
 
+mod leaving;
 mod load;
 mod notes;
 
@@ -88,6 +89,16 @@ struct Ward {
     prober: Tasks,
 }
 
+impl Ward {
+    fn entry(&self) -> Entry {
+        Entry {
+            backend: Arc::clone(&self.backend),
+            rank: self.judge.rank(),
+            slow_start: self.slow_start,
+        }
+    }
+}
+
 /// The keeper of the pool.
 pub struct Keeper {
     balancer: Arc<Balancer>,
@@ -96,6 +107,8 @@ pub struct Keeper {
     listen_when_empty: bool,
     generation: u64,
     wards: Vec<Ward>,
+    /// Who was a member before, while nobody else can serve yet.
+    leaving: Vec<Entry>,
     idle_since: Option<Millis>,
     rebalancer: Rebalancer,
     last_second: Millis,
@@ -131,6 +144,7 @@ impl Keeper {
             listen_when_empty,
             generation: 0,
             wards: Vec::new(),
+            leaving: Vec::new(),
             idle_since: None,
             rebalancer: Rebalancer::default(),
             last_second: Millis::default(),
@@ -182,6 +196,7 @@ impl Keeper {
             self.wards.push(ward);
         }
         old.iter().for_each(|ward| ward.prober.stop());
+        self.let_leave(&old);
         self.generation = membership.generation;
         info!(generation = self.generation, members = self.wards.len(), "membership applied");
         self.note_membership(&added, &old);
@@ -235,7 +250,8 @@ impl Keeper {
         }
         match transition {
             Some(transition) => self.turn(report.addr, &transition, Cause::Probes),
-            None => self.tell(),
+            None if self.leaving.is_empty() => self.tell(),
+            None => self.publish(),
         }
     }
 
@@ -339,12 +355,7 @@ impl Keeper {
 
     /// Makes the verdicts the snapshot of every connection from now on.
     fn publish(&mut self) {
-        let entry = |ward: &Ward| Entry {
-            backend: Arc::clone(&ward.backend),
-            rank: ward.judge.rank(),
-            slow_start: ward.slow_start,
-        };
-        let entries = self.wards.iter().map(entry).collect();
+        let entries = self.entries();
         self.balancer.pool().publish(BackendSet { generation: self.generation, entries });
         self.tell();
         self.move_port(self.balancer.now());
