@@ -4,9 +4,10 @@
 //! each change; nothing above debug is written per connection.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use common::config::{Config, LogFormat};
-use tracing_appender::non_blocking::NonBlockingBuilder;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 use tracing_subscriber::fmt;
 
 /// The version and the commit that this binary was built from.
@@ -28,8 +29,17 @@ pub(crate) const BUILD: &str = concat!(
 /// Writes what is queued when it is dropped.
 pub(crate) use tracing_appender::non_blocking::WorkerGuard as LogGuard;
 
-/// Most lines that wait to be written; further ones are lost rather than waited for.
-const QUEUE_LINES: usize = 10_000;
+/// Most lines that wait to be written, about a megabyte; further ones are lost rather than waited
+/// for. Decisions are few: this is far more than a crash of all masters writes.
+const QUEUE_LINES: usize = 4_096;
+
+/// Counts the lines of the one log that were lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that were lost because nobody took them in time.
+pub(crate) fn lost_lines() -> usize {
+    LOST.get().map_or(0, ErrorCounter::dropped_lines)
+}
 
 /// Begins to log as configured. Lines are written by a thread of their own, because whoever reads
 /// stderr may stop reading, and no byte of a session waits for that.
@@ -45,6 +55,7 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<LogGuard> {
         .buffered_lines_limit(QUEUE_LINES)
         .lossy(true)
         .finish(std::io::stderr());
+    LOST.get_or_init(|| writer.error_counter());
     let subscriber =
         fmt().with_max_level(config.log_level).with_writer(writer).log_internal_errors(false);
     let started = if text {

@@ -100,6 +100,8 @@ metrics! {
         "Admin requests that were refused because there were too many.";
     ADMIN_STALLED = "mainstay_admin_stalled_total", Counter, "",
         "Admin clients that were cut off because they did not take their answer for 10 s.";
+    LOG_LINES_LOST = "mainstay_log_lines_lost_total", Counter, "",
+        "Log lines that were lost, because whoever reads stderr did not keep up.";
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::close_reason::{CloseCounts, CloseReason};
 use crate::dial::DialLimits;
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
+use crate::rebalance::RebalanceSettings;
 use crate::relay::{Pipes, RelayTools};
 use crate::session::{Session, SilenceLimits};
 use crate::storm::{Sources, StormLimits};
@@ -39,8 +40,8 @@ pub struct Settings {
     pub silence: SilenceLimits,
     /// Most connections of one source address; 0 is no limit.
     pub per_source: u32,
-    /// Whether load is moved back to backends that returned.
-    pub rebalance: bool,
+    /// How load is moved back to backends that returned.
+    pub rebalance: RebalanceSettings,
 }
 
 impl From<&Config> for Settings {
@@ -52,7 +53,11 @@ impl From<&Config> for Settings {
             first_byte: timeouts.first_byte,
             silence: SilenceLimits { idle: timeouts.idle, half_close: timeouts.half_close },
             per_source: limits.per_source,
-            rebalance: config.rebalance,
+            rebalance: RebalanceSettings {
+                on: config.rebalance,
+                after: config.rebalance_after,
+                age: config.rebalance_age,
+            },
         }
     }
 }

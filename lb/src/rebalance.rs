@@ -16,14 +16,8 @@ pub const SPREAD: f64 = 0.25;
 /// It must also be above the mean by this many connections.
 pub const SPREAD_MIN: f64 = 3.0;
 
-/// The imbalance must last this long: a rolling restart passes through many.
-pub const UNEVEN_FOR: Duration = Duration::from_secs(120);
-
 /// A session may be closed if it was quiet both ways for this long.
 pub const QUIET_FOR: Duration = Duration::from_secs(5);
-
-/// A session may be closed if it is this old.
-pub const AGE_MIN: Duration = Duration::from_secs(300);
 
 /// Most sessions that are closed in one step of a second, as a part of all.
 const PER_STEP: f64 = 0.01;
@@ -36,6 +30,17 @@ const WINDOW: Duration = Duration::from_secs(300);
 
 /// Time between two steps.
 pub const STEP: Duration = Duration::from_secs(1);
+
+/// What the operator says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebalanceSettings {
+    /// Whether it is done at all without being asked for.
+    pub on: bool,
+    /// How long the imbalance must last: a rolling restart passes through many.
+    pub after: Duration,
+    /// How old a session must be to be closed.
+    pub age: Duration,
+}
 
 /// Close up to `count` sessions of the backend at `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +61,12 @@ pub struct Rebalancer {
 
 impl Rebalancer {
     /// What to do now, with these connections on the backends. `steady`: every backend is UP and
-    /// none is in its slow start. `at_once`: the operator does not want to wait.
+    /// none is in its slow start. `after`: how long the imbalance must have lasted.
     pub fn step(
         &mut self,
         loads: &[u32],
         steady: bool,
-        at_once: bool,
+        after: Duration,
         now: Millis,
     ) -> Option<Order> {
         self.forget(now);
@@ -71,7 +76,7 @@ impl Rebalancer {
             return None;
         };
         let since = *self.uneven_since.get_or_insert(now);
-        let waited = at_once || now.since(since) >= UNEVEN_FOR;
+        let waited = now.since(since) >= after;
         let due = self.last_step.is_none_or(|last| now.since(last) >= STEP);
         if !waited || !due {
             return None;
@@ -129,13 +134,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    const USUAL: Duration = Duration::from_secs(120);
+
     /// Steps a second apart until `seconds`; what was closed of the first backend.
-    fn run(loads: &mut [u32], seconds: u64, steady: bool, at_once: bool) -> u32 {
+    fn run(loads: &mut [u32], seconds: u64, steady: bool, after: Duration) -> u32 {
         let mut rebalancer = Rebalancer::default();
         let mut closed = 0;
         for second in 0..seconds {
             let now = Millis(second * 1000);
-            if let Some(order) = rebalancer.step(loads, steady, at_once, now) {
+            if let Some(order) = rebalancer.step(loads, steady, after, now) {
                 loads[order.index] -= order.count;
                 closed += order.count;
                 rebalancer.closed(order.count, now);
@@ -147,27 +156,27 @@ mod tests {
     #[test]
     fn waits_two_minutes_and_then_takes_little() {
         let loads = || vec![500, 500, 0];
-        assert_eq!(run(&mut loads(), 120, true, false), 0);
-        assert_eq!(run(&mut loads(), 121, true, false), 10, "a hundredth at once");
-        let closed = run(&mut loads(), 419, true, false);
+        assert_eq!(run(&mut loads(), 120, true, USUAL), 0);
+        assert_eq!(run(&mut loads(), 121, true, USUAL), 10, "a hundredth at once");
+        let closed = run(&mut loads(), 419, true, USUAL);
         assert!((80..=100).contains(&closed), "at most a tenth in five minutes: {closed}");
     }
 
     #[test]
     fn never_while_a_backend_is_not_up() {
-        assert_eq!(run(&mut [500, 500, 0], 1000, false, true), 0);
+        assert_eq!(run(&mut [500, 500, 0], 1000, false, AT_ONCE), 0);
     }
 
     #[test]
     fn small_differences_are_left_alone() {
         for loads in [vec![4, 4, 2], vec![100, 90, 80], vec![3, 0, 0], vec![], vec![9]] {
-            assert_eq!(run(&mut loads.clone(), 1000, true, true), 0, "{loads:?}");
+            assert_eq!(run(&mut loads.clone(), 1000, true, AT_ONCE), 0, "{loads:?}");
         }
     }
 
     #[test]
     fn the_operator_need_not_wait() {
-        assert_eq!(run(&mut [500, 500, 0], 1, true, true), 10);
+        assert_eq!(run(&mut [500, 500, 0], 1, true, AT_ONCE), 10);
     }
 
     proptest! {
@@ -175,7 +184,7 @@ mod tests {
         fn keeps_its_limits(loads in prop::collection::vec(0u32..3000, 1..8), seconds in 1u64..2000) {
             let mut loads = loads;
             let before: u32 = loads.iter().sum();
-            let closed = run(&mut loads, seconds, true, false);
+            let closed = run(&mut loads, seconds, true, USUAL);
             let windows = 1 + u32::try_from(seconds / 300).unwrap();
             prop_assert!(closed <= windows * before.div_ceil(10));
         }

@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::Report;
 use super::limits::{CONNECTIONS_MAX, FOLLOWERS_MAX};
 use super::report::state_of;
-use crate::telemetry::{COMMIT, VERSION};
+use crate::telemetry::{COMMIT, VERSION, lost_lines};
 
 /// All metrics in Prometheus' text format.
 pub(super) fn render(report: &Report) -> String {
@@ -47,6 +47,7 @@ fn program(report: &Report) {
     gauge!(names::START_TIME).set(started.as_secs_f64());
     gauge!(names::READY).set(flag(report.ready().is_ok()));
     gauge!(names::LISTENING).set(flag(report.balancer().listening()));
+    counter!(names::LOG_LINES_LOST).absolute(lost_lines() as u64);
     let reloads = |result: &'static str, count: u64| {
         counter!(names::RELOADS, "result" => result).absolute(count);
     };

@@ -10,9 +10,10 @@ use crate::admin::client;
 
 /// Close a few quiet sessions of the fullest backend, so that their clients come back evenly.
 ///
-/// The balancer does this by itself when an imbalance lasts for 2 minutes (`rebalance = "off"` turns
-/// that off); this does not wait. The limits stay: sessions older than 5m and quiet for 5s, 1% of
-/// all in a second, 10% in five minutes, never while a backend is not UP. Run it again to go on.
+/// The balancer does this by itself when an imbalance lasts for `rebalance_after`, 2 minutes
+/// (`rebalance = "off"` turns that off); this does not wait. The limits stay: sessions older than
+/// `rebalance_age`, 5 minutes, and quiet for 5s, 1% of all in a second, 10% in five minutes, never
+/// while a backend is not UP. Run it again to go on.
 #[derive(Args, Debug)]
 pub(super) struct Rebalance {
     #[command(flatten)]

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two messages on a stream.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// A quiet stream's time between two messages: none in any test.
+const QUIET: Duration = Duration::from_secs(3600);
+
 /// Streams that are opened at the same time.
 const OPENING: usize = 20;
 
@@ -149,7 +152,7 @@ pub(crate) struct Stream {
     pub(crate) ended: Option<Instant>,
 }
 
-/// Long connections with a message each second, held until this is dropped.
+/// Long connections, held until this is dropped.
 pub(crate) struct Streams {
     seen: Arc<Mutex<Vec<Stream>>>,
     stop: Arc<AtomicBool>,
@@ -157,8 +160,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Opens them and waits until all are open.
+    /// Opens streams with a message each second and waits until all are open.
     pub(crate) fn open(addr: SocketAddr, trust: &Trust, count: usize) -> Self {
+        Self::with(addr, trust, count, BEAT, false)
+    }
+
+    /// Opens streams on which nothing is said and which come back when they are cut.
+    pub(crate) fn quiet(addr: SocketAddr, trust: &Trust, count: usize) -> Self {
+        Self::with(addr, trust, count, QUIET, true)
+    }
+
+    fn with(addr: SocketAddr, trust: &Trust, count: usize, beat: Duration, returns: bool) -> Self {
         let (seen, stop) = (Arc::<Mutex<Vec<Stream>>>::default(), Arc::<AtomicBool>::default());
         let (shared, stopped, trust) = (Arc::clone(&seen), Arc::clone(&stop), trust.clone());
         let thread = std::thread::spawn(move || {
@@ -171,7 +183,14 @@ impl Streams {
                     streams.spawn(async move {
                         let (tls, master) = trust.open(addr, &Arc::default()).await.unwrap();
                         drop(permit);
-                        hold(tls, master, &shared).await;
+                        hold(tls, master, beat, &shared).await;
+                        if !returns {
+                            return;
+                        }
+                        loop {
+                            let (tls, master) = trust.open(addr, &Arc::default()).await.unwrap();
+                            hold(tls, master, beat, &shared).await;
+                        }
                     });
                 }
                 while !stopped.load(Ordering::Relaxed) {
@@ -217,13 +236,18 @@ impl Drop for Streams {
 }
 
 /// Sends and receives until the stream ends.
-async fn hold(mut tls: TlsStream<Listening>, master: u16, seen: &Mutex<Vec<Stream>>) {
+async fn hold(
+    mut tls: TlsStream<Listening>,
+    master: u16,
+    beat: Duration,
+    seen: &Mutex<Vec<Stream>>,
+) {
     let index = {
         let mut seen = seen.lock();
         seen.push(Stream { master, ended: None });
         seen.len() - 1
     };
-    let mut beat = tokio::time::interval(BEAT);
+    let mut beat = tokio::time::interval(beat);
     let mut buffer = [0; 64];
     loop {
         let went_on = tokio::select! {

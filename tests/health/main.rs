@@ -30,6 +30,8 @@ mod answers;
 
 mod first_flight;
 
+mod rebalanced;
+
 mod returned;
 
 mod verbs;

@@ -25,6 +25,8 @@ mod dial;
 
 mod limits;
 
+mod log;
+
 mod reload;
 
 mod port;

@@ -91,6 +91,10 @@ pub struct Config {
     pub cluster: Cluster,
     /// Whether load is moved back to backends that returned.
     pub rebalance: bool,
+    /// How long an imbalance lasts before load is moved.
+    pub rebalance_after: Duration,
+    /// Age from which a session may be closed for that.
+    pub rebalance_age: Duration,
     /// Whether the port stays open while no backend serves.
     pub listen_when_empty: bool,
     /// Where the admin endpoint answers.
@@ -129,6 +133,8 @@ impl Config {
             probe: raw.choice("probe", &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)])?,
             cluster: raw.cluster()?,
             rebalance: raw.choice("rebalance", &[("on", true), ("off", false)])?,
+            rebalance_after: raw.duration("rebalance_after", Duration::ZERO)?,
+            rebalance_age: raw.duration("rebalance_age", Duration::ZERO)?,
             listen_when_empty: raw.switch("listen_when_empty")?,
             admin: raw.parsed("admin", AdminAddr::parse)?,
             state_dir: raw.parsed("state_dir", directory)?,

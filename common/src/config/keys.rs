@@ -109,6 +109,23 @@ pub const KEYS: &[Key] = &[
          a time, so that their clients come back evenly. `off`: never.",
     ),
     key(
+        "rebalance_after",
+        Shape::Text,
+        "2m",
+        "",
+        true,
+        "How long the fullest backend must be more than 25 % and 3 connections above the mean \
+         before sessions are closed for that; a rolling restart should fit in.",
+    ),
+    key(
+        "rebalance_age",
+        Shape::Text,
+        "5m",
+        "",
+        true,
+        "Only sessions that are older than this are closed to move load.",
+    ),
+    key(
         "listen_when_empty",
         Shape::Switch,
         "false",

@@ -12,7 +12,7 @@ use lb::clock::Millis;
 use lb::dial::DialFailure;
 use lb::health::{HealthJudge, Outcome, Rank, State, timetable};
 use lb::pool::{BackendSet, Entry, Tried};
-use lb::rebalance::{self, Rebalancer};
+use lb::rebalance::Rebalancer;
 use lb::slow_start;
 
 /// Grain of the virtual time.
@@ -75,6 +75,10 @@ struct Client {
     master: usize,
     opened: Millis,
 }
+
+/// Defaults of the program: how long an imbalance must last, and how old a session must be.
+const UNEVEN_FOR: Duration = Duration::from_secs(120);
+const AGE_MIN: Duration = Duration::from_secs(300);
 
 /// What happened since the beginning.
 #[derive(Debug, Default)]
@@ -254,12 +258,12 @@ impl World {
             let slow = |since| now.since(since) < slow_start::LENGTH;
             master.judge.state() == State::Up && !master.slow_start.is_some_and(slow)
         });
-        let Some(order) = self.rebalancer.step(&self.loads(), steady, false, now) else {
+        let Some(order) = self.rebalancer.step(&self.loads(), steady, UNEVEN_FOR, now) else {
             return;
         };
         let mut left = order.count;
         self.clients.retain(|client| {
-            let old = now.since(client.opened) >= rebalance::AGE_MIN;
+            let old = now.since(client.opened) >= AGE_MIN;
             let take = left > 0 && old && client.master == order.index;
             left -= u32::from(take);
             !take

@@ -1,6 +1,9 @@
 //! The keeper's part that closes established sessions on purpose: to move load back to a master that
 //! returned, and to empty a backend that is drained over a time.
 
+use std::time::Duration;
+
+use common::duration;
 use common::events::EventKind;
 use common::status::Rebalancing;
 use tracing::info;
@@ -21,9 +24,10 @@ impl Keeper {
         }
         self.last_second = now;
         self.empty_drained(now);
-        if self.balancer.settings().rebalance {
+        let settings = self.balancer.settings().rebalance;
+        if settings.on {
             let (loads, steady) = (self.loads(), self.steady(now));
-            if let Some(order) = self.rebalancer.step(&loads, steady, false, now) {
+            if let Some(order) = self.rebalancer.step(&loads, steady, settings.after, now) {
                 self.move_load(order, now);
             }
         }
@@ -48,9 +52,9 @@ impl Keeper {
         let steady = self.steady(now);
         let loads = self.loads();
         let order = if act {
-            self.rebalancer.step(&loads, steady, true, now)
+            self.rebalancer.step(&loads, steady, Duration::ZERO, now)
         } else {
-            self.rebalancer.clone().step(&loads, steady, true, now)
+            self.rebalancer.clone().step(&loads, steady, Duration::ZERO, now)
         };
         let Some(order) = order else {
             let reason = if !steady {
@@ -64,17 +68,21 @@ impl Keeper {
         };
         let sessions = if act { self.move_load(order, now) } else { order.count };
         let name = self.wards.get(order.index).map(|ward| ward.backend.member.name.clone());
-        let reason = "it is the fullest; only sessions older than 5m and quiet for 5s are closed";
-        Rebalancing { backend: name, sessions, reason: reason.to_owned() }
+        let age = duration::exact(self.balancer.settings().rebalance.age);
+        let reason = format!(
+            "it is the fullest; only sessions older than {age} and quiet for 5s are closed"
+        );
+        Rebalancing { backend: name, sessions, reason }
     }
 
     fn move_load(&mut self, order: Order, now: Millis) -> u32 {
         let Some(ward) = self.wards.get(order.index) else {
             return 0;
         };
+        let age = self.balancer.settings().rebalance.age;
         let closed = self.balancer.cut_some(order.count, CloseReason::Rebalanced, |session| {
             session.backend().is(&ward.backend)
-                && session.is_movable(now, rebalance::AGE_MIN, rebalance::QUIET_FOR)
+                && session.is_movable(now, age, rebalance::QUIET_FOR)
         });
         if closed > 0 {
             let backend = ward.backend.member.name.as_str();
