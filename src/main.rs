@@ -7,6 +7,7 @@ mod admin;
 mod cli;
 mod exit;
 mod import;
+mod ledger;
 mod serve;
 mod telemetry;
 

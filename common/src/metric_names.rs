@@ -82,6 +82,14 @@ metrics! {
         "Bytes from the backend to clients.";
     BACKEND_SENT_BYTES = "mainstay_backend_sent_bytes_total", Counter, "backend",
         "Bytes from clients to the backend.";
+    LEDGER_LINES = "mainstay_ledger_lines_total", Counter, "",
+        "Lines written to the connection ledger.";
+    LEDGER_LOST = "mainstay_ledger_lost_total", Counter, "",
+        "Lines of the ledger that were lost: its queue was full, or the file did not take them.";
+    LEDGER_QUEUE = "mainstay_ledger_queue", Gauge, "",
+        "Lines of the ledger that wait to be written.";
+    LEDGER_QUEUE_LIMIT = "mainstay_ledger_queue_limit", Gauge, "",
+        "Most lines of the ledger that may wait; 0 while none is kept.";
     RELOADS = "mainstay_reloads_total", Counter, "result",
         "Reloads of the configuration, by result: applied or refused.";
     EVENTS = "mainstay_events_total", Counter, "kind",

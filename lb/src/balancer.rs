@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::{CloseCounts, CloseReason};
 use crate::dial::DialLimits;
+use crate::ledger::{Ledger, LedgerCounts, Slot};
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
 use crate::rebalance::RebalanceSettings;
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) races_won: AtomicU64,
     pub(crate) replays: AtomicU64,
     pub(crate) closes: CloseCounts,
+    pub(crate) ledger: Slot,
     pub(crate) sources: Arc<Sources>,
     limit: usize,
 }
@@ -140,6 +142,7 @@ impl Balancer {
             races_won: AtomicU64::new(0),
             replays: AtomicU64::new(0),
             closes: CloseCounts::default(),
+            ledger: Slot::default(),
             sources: Arc::default(),
             limit,
         });
@@ -148,6 +151,17 @@ impl Balancer {
         let gate = Mutex::new(Gate { ports, opened: None, shut: false });
         let listening = AtomicBool::new(false);
         Ok(Self { shared, workers, gate, listen, listening, journal })
+    }
+
+    /// Keeps a ledger from now on.
+    pub fn keep(&self, ledger: Ledger) {
+        self.shared.ledger.set(ledger);
+    }
+
+    /// What became of the lines of the ledger, if one is kept.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&LedgerCounts> {
+        self.shared.ledger.counts()
     }
 
     /// Opens the port; nothing if it is open, or was closed for good.

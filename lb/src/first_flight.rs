@@ -83,7 +83,7 @@ pub(crate) struct Found {
     pub(crate) stream: TcpStream,
     pub(crate) guard: ConnectionGuard,
     /// Bytes that the client has sent to it already.
-    pub(crate) sent: u64,
+    pub(crate) flight: Vec<u8>,
     pub(crate) replays: u32,
     pub(crate) races_won: u32,
 }
@@ -134,7 +134,7 @@ impl<'a> Hold<'a> {
         Found {
             stream: leg.stream,
             guard: leg.guard,
-            sent: self.flight.len() as u64,
+            flight: self.flight,
             replays: self.replays,
             races_won: self.dialer.races_won(),
         }

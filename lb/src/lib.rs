@@ -25,6 +25,7 @@ pub mod storm;
 
 pub mod health;
 
+pub mod client_hello;
 pub mod dial;
 pub mod first_flight;
 pub mod relay;
@@ -32,6 +33,7 @@ pub mod session;
 
 pub mod clock;
 pub mod close_reason;
+pub mod ledger;
 
 pub use backend::{Backend, ConnectionGuard};
 pub use balancer::{Balancer, Settings};

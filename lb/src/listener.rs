@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::config::ListenAddr;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -238,6 +238,7 @@ pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Waiti
                     Some(permit) => seat.serve(&shared, client, addr, permit),
                     None => {
                         shared.closes.add(CloseReason::SourceLimit);
+                        shared.ledger.unserved(addr, Instant::now(), CloseReason::SourceLimit);
                         socket_options::reset_on_close(&SockRef::from(&client));
                     }
                 }

@@ -16,6 +16,7 @@ use slab::Slab;
 use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
+use crate::ledger::Open;
 
 /// How many sessions a sweep looks at before it lets go of the list.
 const SWEEP_SLICE: usize = 1024;
@@ -46,6 +47,8 @@ pub struct Session {
     /// Bytes that the sweep has not added to the backend yet.
     received: AtomicU64,
     sent: AtomicU64,
+    /// Its entry in the ledger, if one is kept.
+    entry: Option<Box<Open>>,
 }
 
 /// How long a session may be silent.
@@ -73,6 +76,20 @@ impl Session {
             waker: AtomicWaker::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            entry: None,
+        }
+    }
+
+    /// With an entry in the ledger, written when the session is dropped.
+    pub(crate) fn noted(mut self, entry: Option<Box<Open>>) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// Notes for the ledger why the session ended.
+    pub(crate) fn ended(&self, reason: CloseReason) {
+        if let Some(entry) = &self.entry {
+            entry.ended(reason);
         }
     }
 
@@ -166,6 +183,9 @@ impl Session {
         let sent = self.sent.swap(0, Ordering::Relaxed);
         if received > 0 || sent > 0 {
             self.backend().add_bytes(received, sent);
+            if let Some(entry) = &self.entry {
+                entry.add_bytes(received, sent);
+            }
         }
     }
 }
@@ -173,6 +193,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.settle();
+        if let Some(mut entry) = self.entry.take() {
+            let member = &self.backend().member;
+            entry.close(member.name.clone(), member.addr);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Tasks;
 use socket2::SockRef;
@@ -80,6 +80,7 @@ async fn establish(
     client: TcpStream,
     addr: SocketAddr,
 ) -> Option<Relay> {
+    let begun = Instant::now();
     let mut unserved = Unserved(Some(client));
     let Settings { dial, first_byte, .. } = **shared.settings.load();
     let set = shared.pool.snapshot();
@@ -89,13 +90,16 @@ async fn establish(
         Ok(found) => {
             shared.races_won.fetch_add(u64::from(found.races_won), Ordering::Relaxed);
             shared.replays.fetch_add(u64::from(found.replays), Ordering::Relaxed);
-            let entry = sessions.add(Session::new(addr, found.guard, clock.now()));
-            entry.moved(clock, 0, found.sent);
+            let noted = shared.ledger.open(addr, begun, &found.stream, &found.flight);
+            let session = Session::new(addr, found.guard, clock.now()).noted(noted);
+            let entry = sessions.add(session);
+            entry.moved(clock, 0, found.flight.len() as u64);
             let client = unserved.0.take()?;
             Some(Relay::new(client, found.stream, entry, Arc::clone(&shared.tools)))
         }
         Err(reason) => {
             shared.closes.add(reason);
+            shared.ledger.unserved(addr, begun, reason);
             None
         }
     }

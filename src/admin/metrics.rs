@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use common::metric_names::{self as names, ALL, Kind};
 use common::status::BackendState;
 use lb::Backend;
+use lb::ledger::{LedgerCounts, QUEUE_ENTRIES};
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
@@ -80,9 +81,19 @@ fn connections(report: &Report) {
     counter!(names::RACES_WON).absolute(balancer.races_won());
     counter!(names::REPLAYS).absolute(balancer.replays());
     counter!(names::ACCEPT_ERRORS).absolute(balancer.accept_errors());
+    ledger(balancer.ledger());
     gauge!(names::PIPES).set(count(balancer.pipes().in_use()));
     gauge!(names::PIPES_LIMIT).set(count(balancer.pipes().limit()));
     counter!(names::PIPES_DENIED).absolute(balancer.pipes().denied());
+}
+
+fn ledger(counts: Option<&LedgerCounts>) {
+    let (none, limit) = (LedgerCounts::default(), counts.map_or(0, |_| QUEUE_ENTRIES));
+    let counts = counts.unwrap_or(&none);
+    counter!(names::LEDGER_LINES).absolute(counts.written.load(Ordering::Relaxed));
+    counter!(names::LEDGER_LOST).absolute(counts.lost.load(Ordering::Relaxed));
+    gauge!(names::LEDGER_QUEUE).set(counts.queued.load(Ordering::Relaxed) as f64);
+    gauge!(names::LEDGER_QUEUE_LIMIT).set(count(limit));
 }
 
 fn backends(report: &Report) {

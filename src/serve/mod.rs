@@ -26,6 +26,7 @@ use tracing::info;
 use crate::admin::{self, AdminSocket, AdminToken, Report};
 use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
+use crate::ledger;
 use crate::telemetry;
 use reload::Reloader;
 
@@ -41,14 +42,16 @@ pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
     let balancer = Balancer::start(&config, budget, journal.clone());
     let balancer = Arc::new(balancer.map_err(|error| not_started(&error))?);
     journal.note(EventKind::Started, format!("mainstay {} starts", telemetry::BUILD));
+    let ledger = ledger::keep(config.ledger.as_deref(), &balancer)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reloader = Reloader::new(options, layers, &config);
-    let stopped = runtime.block_on(control(&balancer, &config, method, reloader));
+    let stopped = runtime.block_on(control(&balancer, &config, method, reloader, ledger.reopen()));
     drop(runtime);
     match Arc::try_unwrap(balancer) {
         Ok(balancer) => balancer.stop(),
         Err(_) => anyhow::bail!("internal: a task still holds the balancer after the stop"),
     }
+    ledger.finish();
     stopped
 }
 
@@ -58,9 +61,11 @@ async fn control(
     config: &Config,
     method: ProbeMethod,
     mut reloader: Reloader,
+    ledger: Option<ledger::Reopen>,
 ) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
+    tasks.spawn_until_stopped("ledger", ledger::reopen_on_signals(ledger)?);
     let token = admin_token(config)?;
     let socket =
         AdminSocket::bind(&config.admin).await.map_err(|error| not_bound(config, &error))?;

@@ -15,3 +15,5 @@
 mod support;
 
 mod import;
+
+mod ledger;

@@ -111,6 +111,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The phases of a stop.
     pub stop: StopLimits,
+    /// Where connections are noted, if they are.
+    pub ledger: Option<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Least important level that is logged.
@@ -152,6 +154,7 @@ impl Config {
                 lame_duck: raw.duration("stop.lame_duck", Duration::ZERO)?,
                 drain_timeout: raw.duration("stop.drain_timeout", Duration::ZERO)?,
             },
+            ledger: raw.file("ledger")?,
             log_format: raw.choice("log.format", LOG_FORMATS)?,
             log_level: raw.choice("log.level", LOG_LEVELS)?,
         })
@@ -239,8 +242,13 @@ impl Raw<'_> {
         }
     }
 
+    /// The name of a file; none if it is empty.
+    fn file(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        self.text(key).map(|text| (!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
     fn cluster(&self) -> Result<Cluster, ConfigError> {
-        let file = |key| self.text(key).map(|text| (!text.is_empty()).then(|| PathBuf::from(text)));
+        let file = |key| self.file(key);
         let client = match (file("cluster.client_certificate")?, file("cluster.client_key")?) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,

@@ -252,6 +252,15 @@ pub const KEYS: &[Key] = &[
         "On stop, how long established sessions may go on after the port is closed.",
     ),
     key(
+        "ledger",
+        Shape::Text,
+        "",
+        "",
+        false,
+        "File with a line for each client connection that ended: who it was, and as whom the apiserver \
+         saw it ([operations/ledger.md](operations/ledger.md)). Empty: none.",
+    ),
+    key(
         "log.format",
         Shape::Text,
         "auto",

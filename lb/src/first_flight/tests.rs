@@ -72,7 +72,7 @@ async fn a_frozen_backend_costs_one_wait_and_no_client() {
     let (found, _stream) = tokio::join!(find(&set, &mut inner), second);
     let found = found.unwrap();
     assert_eq!(found.guard.backend().member.name, "1");
-    assert_eq!((found.replays, found.sent), (1, HELLO.len() as u64));
+    assert_eq!((found.replays, found.flight.len()), (1, HELLO.len()));
     assert!(set.entries[0].backend.refusals().in_a_row() > 0, "it is passed over from now on");
     assert_eq!(set.entries[0].backend.load(), 0);
 }
@@ -155,7 +155,7 @@ async fn a_backend_that_speaks_first_is_heard() {
         stream
     };
     let (found, _stream) = tokio::join!(find(&set, &mut inner), greeting);
-    assert_eq!(found.unwrap().sent, 0);
+    assert_eq!(found.unwrap().flight.len(), 0);
 }
 
 #[tokio::test]

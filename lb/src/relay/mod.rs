@@ -127,6 +127,9 @@ impl Future for Relay {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let polled = self.poll_move(cx);
+        if let Poll::Ready(reason) = polled {
+            self.session.ended(reason);
+        }
         if let Poll::Ready(reason) = polled
             && reason.is_reset()
         {
