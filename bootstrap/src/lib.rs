@@ -1,9 +1,10 @@
 //! The coordinator's side: where masters come from, and what kubeadm needs to make one.
 //!
 //! It knows masters, not client sockets; what it learns it writes into the feed that the balancer
-//! reads ([`membership`]). [`kubeadm`] holds kubeadm's formats, without any input or output of its
-//! own but the certificate directory; [`cluster`] carries them to and from the Kubernetes API.
-//! [`store`] writes what must survive a crash.
+//! reads ([`membership`], after [`sources`] has merged it; [`remembered`] keeps it over a restart).
+//! [`kubeadm`] holds kubeadm's formats, without any input or output of its own but the certificate
+//! directory; [`cluster`] carries them to and from the Kubernetes API. [`store`] writes what must
+//! survive a crash.
 //! On a master, [`identity`] is who it is and [`client`] how it talks to a coordinator.
 //! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
 //! carries between them, [`sealing`] what keeps the coordinator from reading credentials.
@@ -14,7 +15,9 @@ pub mod identity;
 pub mod kubeadm;
 pub mod membership;
 pub mod protocol;
+pub mod remembered;
 pub mod sealing;
+pub mod sources;
 pub mod store;
 pub mod ticket;
 

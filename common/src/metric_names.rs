@@ -48,6 +48,8 @@ metrics! {
         "1 while the port is open; it is closed while there is no backend.";
     MEMBERSHIP_GENERATION = "mainstay_membership_generation", Gauge, "",
         "Number of the membership in use; grows with each change.";
+    STATE_WRITE_FAILURES = "mainstay_state_write_failures_total", Counter, "file",
+        "Failed writes into the state directory; each is tried again.";
     CONNECTIONS = "mainstay_connections", Gauge, "",
         "Client connections that are open now.";
     CONNECTIONS_LIMIT = "mainstay_connections_limit", Gauge, "",

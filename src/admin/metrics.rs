@@ -54,6 +54,9 @@ fn program(report: &Report) {
     };
     reloads("applied", report.reloads_applied.load(Ordering::Relaxed));
     reloads("refused", report.reloads_refused.load(Ordering::Relaxed));
+    if let Some(remembered) = &report.remembered {
+        counter!(names::STATE_WRITE_FAILURES, "file" => "members").absolute(remembered.failures());
+    }
 }
 
 fn admin(report: &Report) {

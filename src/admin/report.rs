@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use bootstrap::remembered::Remembered;
 use common::drain::StopPhase;
 use common::duration;
 use common::status::{
@@ -26,6 +27,7 @@ use crate::telemetry::{COMMIT, VERSION};
 pub(crate) struct Report {
     balancer: Arc<Balancer>,
     keeper: KeeperHandle,
+    pub(super) remembered: Option<Remembered>,
     started: Instant,
     pub(super) started_at: SystemTime,
     phase: Mutex<StopPhase>,
@@ -35,10 +37,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(balancer: Arc<Balancer>, keeper: KeeperHandle) -> Self {
+    pub(crate) fn new(
+        balancer: Arc<Balancer>,
+        keeper: KeeperHandle,
+        remembered: Option<Remembered>,
+    ) -> Self {
         Self {
             balancer,
             keeper,
+            remembered,
             started: Instant::now(),
             started_at: SystemTime::now(),
             phase: Mutex::new(StopPhase::Serving),

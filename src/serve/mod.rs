@@ -2,7 +2,9 @@
 //!
 //! The control thread runs here; bytes move on the workers of `lb`.
 
+mod health_feed;
 mod limits;
+mod members;
 mod probe;
 mod reload;
 mod state_dir;
@@ -11,7 +13,6 @@ mod stop;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bootstrap::MembershipWriter;
 use common::Tasks;
 use common::config::Config;
 use common::events::{EventKind, Journal};
@@ -28,6 +29,7 @@ use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::ledger;
 use crate::telemetry;
+use members::Members;
 use reload::Reloader;
 
 /// Runs until a signal asks to stop.
@@ -71,11 +73,13 @@ async fn control(
         AdminSocket::bind(&config.admin).await.map_err(|error| not_bound(config, &error))?;
     info!(admin = %socket.addr, "admin endpoint open");
 
-    let writer = MembershipWriter::new(config.backends.clone());
+    let members = Members::known(config);
     let (keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
-    tasks.spawn_until_stopped("keeper", keeper.run(writer.feed()));
-    let report = Arc::new(Report::new(Arc::clone(balancer), handle.clone()));
+    tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
+    members.follow(handle.health.clone(), balancer.now(), &tasks);
+    let report = Report::new(Arc::clone(balancer), handle.clone(), members.remembered.clone());
+    let report = Arc::new(report);
     tasks.spawn_until_stopped(
         "admin",
         admin::serve(socket, Arc::clone(&report), token, tasks.child()),
@@ -84,7 +88,7 @@ async fn control(
     notify(&[NotifyState::Ready]);
     while let Wish::Reload = signals.next().await {
         notify_reloading();
-        report.reloaded(reloader.reload(balancer, &writer, &handle).await);
+        report.reloaded(reloader.reload(balancer, &members.writer, &handle).await);
         notify(&[NotifyState::Ready]);
     }
     notify(&[NotifyState::Stopping]);

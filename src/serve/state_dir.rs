@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use common::config::Config;
 use rustix::fs::{Access, access};
@@ -24,6 +25,11 @@ pub(crate) fn prepare(config: &Config) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// The directory, if it can be written.
+pub(crate) fn usable(config: &Config) -> Option<&Path> {
+    check(config).is_ok().then_some(config.state_dir.as_path())
 }
 
 fn check(config: &Config) -> Result<(), Stop> {
