@@ -2,8 +2,8 @@
 //!
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
 //! the nouns ([`member`], [`health`]), what the operator set ([`config`]), how work is started and
-//! stopped ([`tasks`], [`drain`]), and what is told to the outside ([`status`], [`events`],
-//! [`metric_names`], [`duration`]).
+//! stopped ([`tasks`], [`drain`]), and what is told to the outside ([`status`],
+//! [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]).
 
 pub mod health;
 pub mod member;
@@ -13,8 +13,10 @@ pub mod config;
 pub mod drain;
 pub mod tasks;
 
+pub mod coordinator;
 pub mod duration;
 pub mod events;
+pub mod histogram;
 pub mod metric_names;
 pub mod status;
 

@@ -11,6 +11,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Times in buckets.
+    Histogram,
 }
 
 /// A metric as `/metrics` and the documentation name it.
@@ -18,7 +20,7 @@ pub enum Kind {
 pub struct Metric {
     /// Full name.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// Labels, separated by a comma; empty if none.
     pub labels: &'static str,
@@ -92,6 +94,36 @@ metrics! {
         "Lines of the ledger that wait to be written.";
     LEDGER_QUEUE_LIMIT = "mainstay_ledger_queue_limit", Gauge, "",
         "Most lines of the ledger that may wait; 0 while none is kept.";
+    MEMBERS = "mainstay_members", Gauge, "",
+        "Members in use.";
+    MEMBERS_LIMIT = "mainstay_members_limit", Gauge, "",
+        "Most members that are taken.";
+    QUEUE = "mainstay_queue", Gauge, "queue",
+        "Messages that wait, by queue: to the task that decides about health.";
+    QUEUE_LIMIT = "mainstay_queue_limit", Gauge, "queue",
+        "Most messages that may wait in the queue; further senders wait.";
+    NEW_CONNECTIONS_LIMIT = "mainstay_new_connections_limit", Gauge, "",
+        "New connections a second that one backend may get; 0 is no limit.";
+    NEW_CONNECTIONS_BURST = "mainstay_new_connections_burst", Gauge, "",
+        "New connections at once that one backend may get after a quiet time.";
+    SOURCE_CONNECTIONS_LIMIT = "mainstay_source_connections_limit", Gauge, "",
+        "Most connections of one source address; 0 is no limit.";
+    REBALANCE_ENABLED = "mainstay_rebalance_enabled", Gauge, "",
+        "1 if load is moved back to backends that returned.";
+    BACKEND_TRANSITIONS = "mainstay_backend_transitions_total", Counter, "backend,state",
+        "Changes into the state, as seen by probes or told by an operator.";
+    BACKEND_PROBES = "mainstay_backend_probes_total", Counter, "backend,outcome",
+        "Probes that ended, by what they saw.";
+    BACKEND_DELAYED = "mainstay_backend_delayed_total", Counter, "backend",
+        "Dials that waited for their place under storm control, up to 1 s.";
+    BACKEND_SHED = "mainstay_backend_shed_total", Counter, "backend",
+        "Dials that had no place under storm control in time and went to another backend.";
+    BACKEND_DIAL_SECONDS = "mainstay_backend_dial_seconds", Histogram, "backend",
+        "Time until the backend accepted a client's connection.";
+    BACKEND_TLS_SECONDS = "mainstay_backend_tls_seconds", Histogram, "backend",
+        "Time until the backend answered the TLS handshake of a probe.";
+    BACKEND_ANSWER_SECONDS = "mainstay_backend_answer_seconds", Histogram, "backend",
+        "Time until the backend answered a probe.";
     RELOADS = "mainstay_reloads_total", Counter, "result",
         "Reloads of the configuration, by result: applied or refused.";
     EVENTS = "mainstay_events_total", Counter, "kind",
@@ -141,7 +173,7 @@ mod tests {
     fn row(metric: &Metric) -> String {
         let labels: Vec<String> =
             metric.labels.split(',').filter(|l| !l.is_empty()).map(|l| format!("`{l}`")).collect();
-        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        let kind = format!("{:?}", metric.kind).to_lowercase();
         format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
     }
 }

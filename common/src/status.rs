@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Source;
+use crate::coordinator::CoordinatorStatus;
 use crate::drain::StopPhase;
 
 /// The whole answer.
@@ -32,6 +33,9 @@ pub struct Status {
     pub connections: ConnectionStatus,
     /// One row a backend; those that were removed stay while a session uses them.
     pub backends: Vec<BackendStatus>,
+    /// What the coordinator knows; nothing where none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<CoordinatorStatus>,
 }
 
 /// Counts over all backends.
@@ -72,6 +76,9 @@ pub struct BackendStatus {
     pub sent_bytes: u64,
     /// Seconds since it was added.
     pub age_seconds: u64,
+    /// How long it took to answer the last probe that it answered, in microseconds.
+    #[serde(default)]
+    pub answer_us: Option<u64>,
 }
 
 /// What a backend may get.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::clock::Millis;
 use crate::dial::DialFailure;
+use crate::measures::Measures;
 use crate::pick::Candidate;
 use crate::refusal::Refusals;
 use crate::storm::{Bucket, StormLimits, TooMany};
@@ -45,6 +46,7 @@ struct Counts {
     bucket: Bucket,
     /// Wakes the prober when a connection saw something wrong.
     suspicion: Notify,
+    measures: Measures,
 }
 
 impl Backend {
@@ -58,6 +60,12 @@ impl Backend {
     #[must_use]
     pub fn renamed(&self, member: Member) -> Self {
         Self { member, since: self.since, counts: Arc::clone(&self.counts) }
+    }
+
+    /// What was measured of it.
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        &self.counts.measures
     }
 
     /// Whether both are the same backend, perhaps under two names.
@@ -156,7 +164,9 @@ impl Backend {
     /// # Errors
     /// It has its limit of new connections already.
     pub fn place(&self, limits: StormLimits, since_start: Duration) -> Result<Duration, TooMany> {
-        self.counts.bucket.take(limits, since_start)
+        let place = self.counts.bucket.take(limits, since_start);
+        self.counts.measures.held_back(place.ok());
+        place
     }
 
     /// Resolves when a connection saw something wrong since the last call. Cancel-safe.

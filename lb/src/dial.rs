@@ -233,6 +233,10 @@ impl<'a> Dialer<'a> {
         match connected {
             Ok(stream) => {
                 backend.connected();
+                let begun = attempt.until.checked_sub(self.limits.connect);
+                if let Some(begun) = begun {
+                    backend.measures().dial.observe(begun.elapsed());
+                }
                 self.races_won += u32::from(index > 0);
                 self.leave_behind();
                 Some((stream, attempt.guard))

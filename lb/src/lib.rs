@@ -16,6 +16,7 @@ pub mod socket_options;
 pub mod worker;
 
 pub mod backend;
+pub mod measures;
 pub mod pick;
 pub mod pool;
 pub mod rebalance;

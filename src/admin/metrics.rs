@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
+use common::member::MEMBERS_MAX;
 use common::metric_names::{self as names, ALL, Kind};
 use common::status::BackendState;
 use lb::Backend;
@@ -14,9 +15,9 @@ use lb::ledger::{LedgerCounts, QUEUE_ENTRIES};
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::Report;
 use super::limits::{CONNECTIONS_MAX, FOLLOWERS_MAX};
 use super::report::state_of;
+use super::{Report, histograms};
 use crate::telemetry::{COMMIT, VERSION, lost_lines};
 
 /// All metrics in Prometheus' text format.
@@ -28,9 +29,10 @@ pub(super) fn render(report: &Report) -> String {
         program(report);
         admin(report);
         connections(report);
+        bounds(report);
         backends(report);
     });
-    handle.render()
+    handle.render() + &histograms::render(&known(report))
 }
 
 fn describe() {
@@ -38,6 +40,8 @@ fn describe() {
         match metric.kind {
             Kind::Counter => describe_counter!(metric.name, metric.help),
             Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            // Histograms describe themselves.
+            Kind::Histogram => {}
         }
     }
 }
@@ -99,6 +103,29 @@ fn ledger(counts: Option<&LedgerCounts>) {
     gauge!(names::LEDGER_QUEUE_LIMIT).set(count(limit));
 }
 
+/// What is bounded beside connections and pipes, and the bounds.
+fn bounds(report: &Report) {
+    let settings = report.balancer().settings();
+    let storm = settings.dial.storm;
+    gauge!(names::MEMBERS).set(count(report.health().len()));
+    gauge!(names::MEMBERS_LIMIT).set(count(MEMBERS_MAX));
+    gauge!(names::NEW_CONNECTIONS_LIMIT).set(f64::from(storm.per_second));
+    gauge!(names::NEW_CONNECTIONS_BURST).set(f64::from(storm.burst));
+    gauge!(names::SOURCE_CONNECTIONS_LIMIT).set(f64::from(settings.per_source));
+    gauge!(names::REBALANCE_ENABLED).set(flag(settings.rebalance.on));
+    for (queue, waiting, limit) in report.queues() {
+        gauge!(names::QUEUE, "queue" => queue).set(count(waiting));
+        gauge!(names::QUEUE_LIMIT, "queue" => queue).set(count(limit));
+    }
+}
+
+/// All backends, also those that are no members any more.
+fn known(report: &Report) -> Vec<Arc<Backend>> {
+    let members = report.health();
+    let members = members.iter().map(|member| Arc::clone(&member.backend));
+    members.chain(report.balancer().pool().retired()).collect()
+}
+
 fn backends(report: &Report) {
     let set = report.balancer().pool().snapshot();
     gauge!(names::MEMBERSHIP_GENERATION).set(set.generation as f64);
@@ -122,6 +149,17 @@ fn one_backend(backend: &Arc<Backend>, state: BackendState) {
     counter!(names::BACKEND_CONNECTIONS_TOTAL, "backend" => name()).absolute(backend.connections());
     counter!(names::BACKEND_RECEIVED_BYTES, "backend" => name()).absolute(backend.received());
     counter!(names::BACKEND_SENT_BYTES, "backend" => name()).absolute(backend.sent());
+    let measures = backend.measures();
+    for (state, entered) in measures.transitions() {
+        let labels = [("backend", name()), ("state", state.name().to_lowercase())];
+        counter!(names::BACKEND_TRANSITIONS, &labels).absolute(entered);
+    }
+    for (outcome, ended) in measures.probes() {
+        let labels = [("backend", name()), ("outcome", outcome.label().to_owned())];
+        counter!(names::BACKEND_PROBES, &labels).absolute(ended);
+    }
+    counter!(names::BACKEND_DELAYED, "backend" => name()).absolute(measures.delayed());
+    counter!(names::BACKEND_SHED, "backend" => name()).absolute(measures.shed());
     for (failure, failed) in backend.failures() {
         let labels = [("backend", name()), ("failure", failure.label().to_owned())];
         counter!(names::BACKEND_DIAL_FAILURES, &labels).absolute(failed);

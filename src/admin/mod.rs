@@ -5,6 +5,7 @@
 pub(crate) mod client;
 mod events;
 pub(crate) mod follow;
+mod histograms;
 mod limits;
 mod metrics;
 mod report;

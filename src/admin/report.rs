@@ -17,7 +17,7 @@ use lb::health::keeper::KeeperHandle;
 use lb::health::{Command, MemberHealth, State, Transition};
 use lb::{Backend, Balancer};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::limits::Limits;
 use crate::telemetry::{COMMIT, VERSION};
@@ -105,6 +105,15 @@ impl Report {
         answered.await.context("the keeper of the pool has ended")
     }
 
+    /// The queues to the keeper: name, messages that wait, most that may.
+    pub(super) fn queues(&self) -> [(&'static str, usize, usize); 2] {
+        let (reports, commands) = (&self.keeper.reports, &self.keeper.commands);
+        [
+            ("health_reports", waiting(reports), reports.max_capacity()),
+            ("health_commands", waiting(commands), commands.max_capacity()),
+        ]
+    }
+
     fn phase(&self) -> StopPhase {
         *self.phase.lock()
     }
@@ -151,6 +160,7 @@ impl Report {
             generation: set.generation,
             connections: self.connections(),
             backends: members.chain(removed).collect(),
+            coordinator: None,
         }
     }
 
@@ -163,6 +173,14 @@ impl Report {
             closed_total: closed.map(|(reason, n)| (reason.label().to_owned(), n)).collect(),
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn waiting<T>(queue: &mpsc::Sender<T>) -> usize {
+    queue.max_capacity().saturating_sub(queue.capacity())
 }
 
 /// The state that is shown, which also says when connections pass a backend over for a moment.
@@ -226,5 +244,6 @@ fn status_of(backend: &Backend, now: Millis, state: BackendState, why: String) -
         received_bytes: backend.received(),
         sent_bytes: backend.sent(),
         age_seconds: now.since(backend.since).as_secs(),
+        answer_us: backend.measures().last_answer().map(micros),
     }
 }

@@ -67,9 +67,9 @@ fn backends(rows: &[BackendStatus]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header([
         "NAME", "ADDRESS", "SOURCE", "STATE", "CONNS", "SHARE", "TOTAL", "FAILED", "RECEIVED",
-        "SENT", "AGE", "WHY",
+        "SENT", "ANSWER", "AGE", "WHY",
     ]);
-    for index in 4..11 {
+    for index in 4..12 {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -87,11 +87,17 @@ fn backends(rows: &[BackendStatus]) -> Table {
             row.dial_failures_total.to_string(),
             bytes(row.received_bytes),
             bytes(row.sent_bytes),
+            answer(row.answer_us),
             duration::age(Duration::from_secs(row.age_seconds)),
             row.why.clone(),
         ]);
     }
     table
+}
+
+/// `2.3 ms`; how long the last answered probe took.
+pub(super) fn answer(us: Option<u64>) -> String {
+    us.map_or_else(|| "-".to_owned(), |us| format!("{}.{} ms", us / 1000, us % 1000 / 100))
 }
 
 /// A part of a whole in per cent.
@@ -163,6 +169,7 @@ mod tests {
             received_bytes: 2048,
             sent_bytes: 10,
             age_seconds: 3700,
+            answer_us: Some(2345),
         };
         let mut status = Status {
             version: "0.1.0".into(),
@@ -184,15 +191,16 @@ mod tests {
                 backend("master-0", BackendState::Up, "accepts connections"),
                 backend("m1", BackendState::Skipped, "2 failed dials in a row, next try in 1s"),
             ],
+            coordinator: None,
         };
         let shown: Vec<String> = page(&status).lines().map(|l| l.trim_end().to_owned()).collect();
         let expected = [
             "mainstay 0.1.0 (abc)  pid 7  up 1m  ready",
             "[::]:6443 open  connections 10 of 100  accepted 9",
             "",
-            " NAME      ADDRESS         SOURCE  STATE    CONNS  SHARE  TOTAL  FAILED  RECEIVED  SENT  AGE  WHY",
-            " master-0  10.0.0.11:6443  static  UP           5    50%    120       0   2.0 KiB  10 B   1h  accepts connections",
-            " m1        10.0.0.11:6443  static  SKIPPED      5    50%    120       0   2.0 KiB  10 B   1h  2 failed dials in a row, next try in 1s",
+            " NAME      ADDRESS         SOURCE  STATE    CONNS  SHARE  TOTAL  FAILED  RECEIVED  SENT  ANSWER  AGE  WHY",
+            " master-0  10.0.0.11:6443  static  UP           5    50%    120       0   2.0 KiB  10 B  2.3 ms   1h  accepts connections",
+            " m1        10.0.0.11:6443  static  SKIPPED      5    50%    120       0   2.0 KiB  10 B  2.3 ms   1h  2 failed dials in a row, next try in 1s",
         ];
         assert_eq!(shown, expected);
         status.backends.clear();

@@ -53,6 +53,10 @@ fn page(answer: &Explanation) -> String {
     if let Some(probe) = &answer.last_probe {
         page.push_str(&format!("last probe  {probe}\n"));
     }
+    if backend.answer_us.is_some() {
+        let took = super::status::answer(backend.answer_us);
+        page.push_str(&format!("last answer {took}\n"));
+    }
     page.push_str(&format!("ends with   {}\n", answer.clears));
     if !answer.history.is_empty() {
         page.push_str("\nthe last changes:\n");
@@ -87,6 +91,7 @@ mod tests {
             received_bytes: 0,
             sent_bytes: 0,
             age_seconds: 100,
+            answer_us: Some(2345),
         };
         let change = |seconds_ago, from: &str, to: &str, rule: &str| Change {
             seconds_ago,
@@ -109,6 +114,7 @@ mod tests {
 master-1 (10.0.0.12:6443) is DEAD since 12s
 because     the connection was refused, reset or unreachable
 last probe  refused
+last answer 2.3 ms
 ends with   2 good probes in a row
 
 the last changes:

@@ -35,3 +35,5 @@ mod rebalanced;
 mod returned;
 
 mod verbs;
+
+mod measures;

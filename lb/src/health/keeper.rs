@@ -123,6 +123,8 @@ pub struct Keeper {
 pub struct KeeperHandle {
     /// For operators and reloads.
     pub commands: mpsc::Sender<Command>,
+    /// Its own inbox for reports; only how full it is is of interest.
+    pub reports: mpsc::Sender<Report>,
     /// For status and `why`.
     pub health: HealthFeed,
 }
@@ -153,7 +155,8 @@ impl Keeper {
             commands,
             health,
         };
-        (keeper, KeeperHandle { commands: sender, health: feed })
+        let reports = keeper.reports.0.clone();
+        (keeper, KeeperHandle { commands: sender, reports, health: feed })
     }
 
     /// Keeps the pool until it is dropped. Cancel-safe.
@@ -271,6 +274,7 @@ impl Keeper {
         // A suspect kept its connections, so there is nothing to catch up with.
         let returns = transition.to == State::Up && transition.from != State::Suspect;
         ward.slow_start = (returns && others_serve).then_some(transition.at);
+        ward.backend.measures().entered(transition.to);
         ward.state.send_replace(ward.judge.state());
         let name = ward.backend.member.name.clone();
         self.note_turn(&name, transition, cause);

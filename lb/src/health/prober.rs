@@ -69,7 +69,7 @@ pub async fn probe_loop(
     tasks: Tasks,
 ) {
     let addr = backend.member.addr;
-    let mut asker = Asker { addr, method, kept: None, tasks };
+    let mut asker = Asker { backend: Arc::clone(&backend), addr, method, kept: None, tasks };
     let mut last = None;
     loop {
         let plan = timetable::next(*state.borrow_and_update(), last, fastrand::f64());
@@ -114,6 +114,7 @@ type Kept = (SendRequest<Empty<Bytes>>, u32);
 
 /// Asks one address and keeps the connection between probes.
 struct Asker {
+    backend: Arc<Backend>,
     addr: SocketAddr,
     method: ProbeMethod,
     kept: Option<Kept>,
@@ -122,13 +123,17 @@ struct Asker {
 
 impl Asker {
     async fn ask(&mut self, limit: Duration) -> Option<Outcome> {
-        let deadline = Deadline::now() + limit;
+        let begun = Deadline::now();
+        let deadline = begun + limit;
         let kept = self.kept.take().filter(|(_, uses)| *uses < PROBES_PER_CONNECTION);
         let (outcome, kept) = match kept {
             Some(kept) => self.ask_on(kept, limit, deadline).await,
             None => self.ask_freshly(deadline).await,
         };
         self.kept = kept;
+        if let Some(outcome) = outcome {
+            self.backend.measures().probed(outcome, begun.elapsed());
+        }
         outcome
     }
 
@@ -160,10 +165,14 @@ impl Asker {
             reset_on_close(&SockRef::from(&stream));
             return (Some(Outcome::Ready), None);
         };
+        let begun = Deadline::now();
         let connector = TlsConnector::from(Arc::clone(config));
         let name = ServerName::IpAddress(self.addr.ip().into());
         let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
-            Ok(Ok(tls)) => tls,
+            Ok(Ok(tls)) => {
+                self.backend.measures().tls.observe(begun.elapsed());
+                tls
+            }
             Ok(Err(error)) => return (Some(tls_failure(&error)), None),
             Err(_) => return (Some(Outcome::Silent), None),
         };
