@@ -3,7 +3,8 @@
 //! It knows masters, not client sockets; what it learns it writes into the feed that the balancer
 //! reads ([`membership`], after [`sources`] has merged it; [`remembered`] keeps it over a restart).
 //! [`kubeadm`] holds kubeadm's formats, without any input or output of its own but the certificate
-//! directory; [`cluster`] carries them to and from the Kubernetes API. [`store`] writes what must
+//! directory; [`cluster`] carries them to and from the Kubernetes API, [`kubernetes`] watches it for
+//! masters. [`store`] writes what must
 //! survive a crash.
 //! On a master, [`identity`] is who it is and [`client`] how it talks to a coordinator.
 //! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
@@ -13,6 +14,7 @@ pub mod client;
 pub mod cluster;
 pub mod identity;
 pub mod kubeadm;
+pub mod kubernetes;
 pub mod membership;
 pub mod protocol;
 pub mod remembered;

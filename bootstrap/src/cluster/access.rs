@@ -1,8 +1,10 @@
 //! How to reach a cluster: which kubeconfig, and what it says.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use http::Uri;
 use kube::Config;
 use kube::config::{Kubeconfig, KubeconfigError};
 
@@ -10,6 +12,12 @@ use crate::kubeadm::{CaPin, CaPinError};
 
 /// The administrator's kubeconfig that kubeadm leaves on each master.
 pub const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
+
+/// What messages call a kubeconfig that came over the network.
+const HANDED: &str = "(handed over by a master)";
+
+/// Longest kubeconfig that is taken from the network; usual ones have 6 KiB.
+const HANDED_BYTES_MAX: usize = 256 << 10;
 
 /// Where a kubeconfig may be, in the order in which they are looked at: the flag, the variable,
 /// the home directory, and last the file that kubeadm leaves on a master.
@@ -79,6 +87,59 @@ impl Access {
             merged = merged.merge(next).map_err(unusable)?;
         }
         let shown = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+        Self::of(merged, shown)
+    }
+
+    /// Reads a kubeconfig that somebody else wrote. It must stand alone: one that names files of this
+    /// machine, a command, a login provider or a proxy, or that skips TLS, is refused.
+    ///
+    /// # Errors
+    /// [`AccessError`]; no message shows any of the text.
+    pub fn handed(text: &str) -> Result<Self, AccessError> {
+        let shown = Path::new(HANDED);
+        if text.len() > HANDED_BYTES_MAX {
+            let reason = "it is longer than 256 KiB".to_owned();
+            return Err(AccessError::Kubeconfig { file: shown.to_owned(), reason });
+        }
+        let config =
+            Kubeconfig::from_yaml(text).map_err(|error| AccessError::kubeconfig(shown, &error))?;
+        match reaches_out(&config) {
+            Some(what) => {
+                let reason = format!("{what} is not accepted from a master");
+                Err(AccessError::Kubeconfig { file: shown.to_owned(), reason })
+            }
+            None => Self::of(config, shown),
+        }
+    }
+
+    /// A server that is asked without credentials and whose certificate is not verified: what it
+    /// says must be checked in another way.
+    ///
+    /// # Errors
+    /// [`AccessError`] if the address cannot stand in a URL.
+    pub fn unverified(addr: SocketAddr) -> Result<Self, AccessError> {
+        let server = format!("https://{addr}");
+        let url = server.parse().map_err(|_| AccessError::address(&server))?;
+        let mut config = Config::new(url);
+        config.accept_invalid_certs = true;
+        config.root_cert = Some(Vec::new());
+        config.default_retry = false;
+        Ok(Self { config, server })
+    }
+
+    /// A server that is asked without credentials and whose certificate one of these must have
+    /// signed, as DER.
+    ///
+    /// # Errors
+    /// [`AccessError`] if the address cannot stand in a URL.
+    pub fn verified(addr: SocketAddr, authorities: Vec<Vec<u8>>) -> Result<Self, AccessError> {
+        let mut access = Self::unverified(addr)?;
+        access.config.accept_invalid_certs = false;
+        access.config.root_cert = Some(authorities);
+        Ok(access)
+    }
+
+    fn of(merged: Kubeconfig, shown: &Path) -> Result<Self, AccessError> {
         let wants_proxy = current_cluster(&merged).is_some_and(|it| it.proxy_url.is_some());
         if wants_proxy {
             return Err(AccessError::Proxy { file: shown.to_owned() });
@@ -91,6 +152,21 @@ impl Access {
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
         Ok(Self { config, server })
+    }
+
+    /// The same server, reached through another address; TLS still wants the server's own name.
+    #[must_use]
+    pub fn through(mut self, entrance: SocketAddr) -> Self {
+        let url = &self.config.cluster_url;
+        let host = url.host().unwrap_or_default();
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let mut parts = url.clone().into_parts();
+        parts.authority = entrance.to_string().parse().ok();
+        if let Ok(url) = Uri::from_parts(parts) {
+            self.config.cluster_url = url;
+            self.config.tls_server_name.get_or_insert(name);
+        }
+        self
     }
 
     /// The URL of the apiserver, or of the balancer before it.
@@ -121,6 +197,36 @@ impl Access {
     pub(super) fn into_config(self) -> Config {
         self.config
     }
+}
+
+/// The first thing by which a kubeconfig would make this machine read a file, run a command, ask
+/// somebody else, or believe any certificate.
+fn reaches_out(config: &Kubeconfig) -> Option<&'static str> {
+    let clusters = config.clusters.iter().filter_map(|named| named.cluster.as_ref());
+    for cluster in clusters {
+        let found = [
+            (cluster.certificate_authority.is_some(), "certificate-authority"),
+            (cluster.insecure_skip_tls_verify == Some(true), "insecure-skip-tls-verify"),
+            (cluster.certificate_authority_data.is_none(), "a cluster without CA"),
+        ];
+        if let Some((_, what)) = found.into_iter().find(|(found, _)| *found) {
+            return Some(what);
+        }
+    }
+    let users = config.auth_infos.iter().filter_map(|named| named.auth_info.as_ref());
+    for user in users {
+        let found = [
+            (user.exec.is_some(), "exec"),
+            (user.auth_provider.is_some(), "auth-provider"),
+            (user.token_file.is_some(), "tokenFile"),
+            (user.client_certificate.is_some(), "client-certificate"),
+            (user.client_key.is_some(), "client-key"),
+        ];
+        if let Some((_, what)) = found.into_iter().find(|(found, _)| *found) {
+            return Some(what);
+        }
+    }
+    None
 }
 
 /// The cluster of the current context.
@@ -196,6 +302,10 @@ impl AccessError {
             other => other.to_string(),
         };
         Self::Kubeconfig { file: file.to_owned(), reason }
+    }
+
+    fn address(server: &str) -> Self {
+        Self::Credentials { reason: format!("{server} is no URL") }
     }
 
     pub(super) fn credentials(error: &kube::Error) -> Self {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::access::{Access, AccessError};
 use super::error::{ApiError, ApiStatus};
+use super::stream::Lines;
 
 /// Longest wait for one answer; kubeadm's limit for each of its requests.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +57,30 @@ impl Cluster {
             Err(ApiError::Status { status, .. }) if status.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The answer to a GET as it came.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn read_whole(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        self.call(Method::GET, path, Vec::new()).await
+    }
+
+    /// The answer to a GET that comes line by line and may last; only its beginning is waited for
+    /// with a limit.
+    ///
+    /// # Errors
+    /// [`ApiError`]
+    pub async fn watch(&self, path: &str) -> Result<Lines, ApiError> {
+        let begun = timeout(ANSWER_TIMEOUT, self.begin(Method::GET, path, Vec::new())).await;
+        let answer = begun.map_err(|_| self.late())??;
+        let code = answer.status();
+        if code.is_success() {
+            return Ok(Lines::new(self.server.clone(), answer));
+        }
+        let content = timeout(ANSWER_TIMEOUT, self.collect(answer)).await;
+        Err(self.refusal(code, &content.map_err(|_| self.late())??))
     }
 
     /// Creates an object below a path.
@@ -110,8 +135,12 @@ impl Cluster {
     ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         match timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ApiError::Timeout { server: self.server.clone(), limit: ANSWER_TIMEOUT }),
+            Err(_) => Err(self.late()),
         }
+    }
+
+    fn late(&self) -> ApiError {
+        ApiError::Timeout { server: self.server.clone(), limit: ANSWER_TIMEOUT }
     }
 
     async fn exchange(
@@ -120,6 +149,19 @@ impl Cluster {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        let answer = self.begin(method, path, body).await?;
+        let code = answer.status();
+        let content = self.collect(answer).await?;
+        if code.is_success() { Ok(content) } else { Err(self.refusal(code, &content)) }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Body>, ApiError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -130,17 +172,17 @@ impl Cluster {
         }
         let request = request.body(Body::from(body)).map_err(|_| self.unreadable(path))?;
         let answer = self.client.send(request).await;
-        let answer = answer.map_err(|error| ApiError::of_request(&self.server, &error))?;
-        let code = answer.status();
+        answer.map_err(|error| ApiError::of_request(&self.server, &error))
+    }
+
+    /// The body of an answer.
+    async fn collect(&self, answer: Response<Body>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         let content = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|error| ApiError::of(&self.server, error.as_ref()))?
             .to_bytes();
-        if code.is_success() {
-            return Ok(Zeroizing::new(content.to_vec()));
-        }
-        Err(self.refusal(code, &content))
+        Ok(Zeroizing::new(content.to_vec()))
     }
 
     fn refusal(&self, code: StatusCode, content: &[u8]) -> ApiError {

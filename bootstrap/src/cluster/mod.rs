@@ -8,7 +8,9 @@ mod access;
 mod client;
 mod config;
 mod error;
+mod observer;
 mod owner;
+mod stream;
 mod tokens;
 mod upload;
 
@@ -16,6 +18,10 @@ pub use access::{ADMIN_CONF, Access, AccessError, KubeconfigFiles};
 pub use client::Cluster;
 pub use config::{ConfigCallError, kubeadm_config, server_version};
 pub use error::{ApiError, ApiStatus};
+pub use observer::{
+    OBSERVER, ObserverError, observer_kubeconfig, observer_role, observer_role_binding,
+};
 pub use owner::{Owner, owners, uploaded_certs};
+pub use stream::Lines;
 pub use tokens::{FoundTokens, NewToken, TokenCallError, create_token, delete_token, list_tokens};
 pub use upload::{UploadError, Uploaded, upload_certs};

@@ -126,7 +126,7 @@ async fn store(cluster: &Cluster, secret: &Secret) -> Result<bool, (&'static str
 
 /// POST, and PUT if the object is there already; tells whether it was. In between it may be
 /// deleted (an earlier upload is collected) or changed, hence a few tries.
-async fn create_or_replace(
+pub(super) async fn create_or_replace(
     cluster: &Cluster,
     (collection, object_path): &(String, String),
     object: &impl Serialize,

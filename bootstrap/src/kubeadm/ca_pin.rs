@@ -40,6 +40,28 @@ impl CaPin {
         if pins.is_empty() { Err(CaPinError::NoCertificate) } else { Ok(pins) }
     }
 
+    /// The certificates of a PEM bundle that have this pin, as DER; perhaps none.
+    ///
+    /// # Errors
+    /// [`CaPinError`] if a certificate cannot be read.
+    pub fn pick(self, pem: &[u8]) -> Result<Vec<Vec<u8>>, CaPinError> {
+        let blocks = pem::blocks(pem);
+        let certificates = blocks.iter().filter(|block| block.label == "CERTIFICATE");
+        let mut picked = Vec::new();
+        for certificate in certificates {
+            if Self::of_certificate(&certificate.der)? == self {
+                picked.push(certificate.der.to_vec());
+            }
+        }
+        Ok(picked)
+    }
+
+    /// The PEM bundle of certificates.
+    #[must_use]
+    pub fn bundle_of(certificates: &[Vec<u8>]) -> Vec<u8> {
+        certificates.iter().flat_map(|der| pem::encode("CERTIFICATE", der).to_vec()).collect()
+    }
+
     /// kubeadm's rule: a cluster is trusted if any of its CAs has any of the pins.
     #[must_use]
     pub fn any_matches(cas: &[Self], allowed: &[Self]) -> bool {

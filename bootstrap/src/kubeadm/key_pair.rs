@@ -38,6 +38,20 @@ pub(super) enum PublicKey {
     Ec { curve: Curve, point: Vec<u8> },
 }
 
+/// A private key in PKCS#8 form, and of which kind it is.
+pub(super) struct Wrapped {
+    pub(super) kind: Pkcs8,
+    pub(super) der: Zeroizing<Vec<u8>>,
+}
+
+/// The kinds of keys that can be wrapped: those that `ring` can sign with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pkcs8 {
+    Rsa,
+    P256,
+    P384,
+}
+
 /// A named curve that Kubernetes knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Curve {
@@ -141,6 +155,42 @@ impl PrivateKey {
         }
     }
 
+    /// The same key in PKCS#8 form; `None` for a curve that `ring` lacks. `blocks` is the file that
+    /// the key was read from, `public` the half that it fits, which `ring` wants to see inside.
+    pub(super) fn to_pkcs8(&self, blocks: &[PemBlock], public: &PublicKey) -> Option<Wrapped> {
+        let version = [0x02, 0x01, 0x00];
+        let wrap = |algorithm: &[u8], key: &[u8]| {
+            let key = tlv(0x04, key);
+            tlv(0x30, &Zeroizing::new([&version, algorithm, key.as_slice()].concat()))
+        };
+        match (self, public) {
+            (Self::Rsa { .. }, _) => {
+                let block = blocks.iter().find(|block| block.label.ends_with("PRIVATE KEY"))?;
+                let der = if block.label == "PRIVATE KEY" {
+                    block.der.clone()
+                } else {
+                    let algorithm =
+                        tlv(0x30, &[tlv(0x06, OID_RSA).as_slice(), &[0x05, 0x00]].concat());
+                    wrap(&algorithm, &block.der)
+                };
+                Some(Wrapped { kind: Pkcs8::Rsa, der })
+            }
+            (Self::Ec { curve, scalar, .. }, PublicKey::Ec { point, .. }) => {
+                let kind = match curve {
+                    Curve::P256 => Pkcs8::P256,
+                    Curve::P384 => Pkcs8::P384,
+                    Curve::P521 => return None,
+                };
+                let mut key = Zeroizing::new(vec![0x02, 0x01, 0x01]);
+                key.extend_from_slice(&tlv(0x04, scalar));
+                key.extend_from_slice(&public_half(point));
+                let oids = [tlv(0x06, OID_EC).as_slice(), &tlv(0x06, curve.oid())].concat();
+                Some(Wrapped { kind, der: wrap(&tlv(0x30, &oids), &tlv(0x30, &key)) })
+            }
+            (Self::Ec { .. }, PublicKey::Rsa { .. }) => None,
+        }
+    }
+
     /// The same EC key as a PEM file in SEC1 form, with the curve named in it as Go requires;
     /// `None` for an RSA key, which needs no other form.
     pub(super) fn to_sec1_pem(&self) -> Option<Zeroizing<Vec<u8>>> {
@@ -151,7 +201,7 @@ impl PrivateKey {
         body.extend_from_slice(&tlv(0x04, scalar));
         body.extend_from_slice(&tlv(0xa0, &tlv(0x06, curve.oid())));
         if let Some(point) = point {
-            body.extend_from_slice(&tlv(0xa1, &tlv(0x03, &[&[0], point.as_slice()].concat())));
+            body.extend_from_slice(&public_half(point));
         }
         Some(pem::encode(SEC1_LABEL, &tlv(0x30, &body)))
     }
@@ -234,7 +284,12 @@ fn take_class<'a>(input: &mut &'a [u8], class: Class, tag: u32) -> Option<&'a [u
     Some(element.data)
 }
 
-/// Writes one DER element of at most 65535 bytes, far more than an EC key needs.
+/// The public half as it stands inside an EC key: `[1] BIT STRING`.
+fn public_half(point: &[u8]) -> Zeroizing<Vec<u8>> {
+    tlv(0xa1, &tlv(0x03, &[&[0], point].concat()))
+}
+
+/// Writes one DER element of at most 65535 bytes, far more than any key needs.
 fn tlv(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
     let [high, low] = u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut element = Zeroizing::new(Vec::with_capacity(content.len() + 4));

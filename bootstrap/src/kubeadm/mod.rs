@@ -29,6 +29,7 @@ mod token_secret;
 mod token_table;
 
 mod ca_pin;
+mod client_certificate;
 mod cluster_info;
 mod jws;
 mod kubeconfig;
@@ -41,6 +42,7 @@ mod version;
 
 pub use ca_pin::{CaPin, CaPinError};
 pub use cert_set::{CertSet, CertificateDates, Defect, Defects, Upload, Validity};
+pub use client_certificate::{ClientCertificate, IssueError};
 pub use cluster_config::{
     ClusterConfigError, ClusterConfiguration, Etcd, ExternalEtcd, KUBEADM_CONFIG_NAME, Networking,
 };

@@ -1,0 +1,302 @@
+//! The task that watches `default/kubernetes`, for as long as the program runs.
+//!
+//! It waits while it has no credentials or while no backend serves, lists, watches, and begins anew
+//! after every failure. It never ends and never takes anything out of the membership by failing.
+//! All await points are cancel-safe.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::HealthFeed;
+use common::status::BackendState;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::Credentials;
+use super::backoff::Backoff;
+use super::endpoints::{Api, Listing, Seen, Unreadable};
+use crate::MembershipWriter;
+use crate::cluster::{AccessError, ApiError, Cluster, Lines};
+
+/// Seconds that are added to a watch at random, so that two balancers do not ask in step.
+const WATCH_SECONDS_SPREAD: u64 = 10;
+
+/// How long things last. The default is for clusters; tests are in a hurry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Seconds after which a server ends a watch of ours: short, so that a stalled one is found soon.
+    pub watch_seconds: u64,
+    /// Silence beyond the end of the watch after which the connection is given up.
+    pub grace: Duration,
+    /// Changes within this time are told as one: a joining master comes and goes while etcd grows.
+    pub debounce: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { watch_seconds: 50, grace: Duration::from_secs(10), debounce: Duration::from_secs(1) }
+    }
+}
+
+/// Where credentials come from; `None` while there are none.
+pub type CredentialsFeed = watch::Receiver<Option<Credentials>>;
+
+/// What is known of the source, for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Whether there are credentials; without them the source is off.
+    pub on: bool,
+    /// The API that answers.
+    pub api: Option<&'static str>,
+    /// When it last said anything.
+    pub answered: Option<Instant>,
+    /// How many apiservers it lists.
+    pub listed: usize,
+    /// Why there is no answer now, in one sentence.
+    pub error: Option<String>,
+    /// Failures since the start.
+    pub failures: u64,
+}
+
+/// The task's inputs and outputs.
+#[derive(Debug)]
+pub struct KubernetesSource {
+    /// Where our own balancer listens; the source goes through it.
+    pub entrance: SocketAddr,
+    /// The credentials, which may change at any time.
+    pub credentials: CredentialsFeed,
+    /// How the backends are: while none serves there is nobody to ask.
+    pub health: HealthFeed,
+    /// Who is told.
+    pub writer: Arc<MembershipWriter>,
+    /// How long things last.
+    pub pace: Pace,
+    /// Where the state is shown.
+    pub status: watch::Sender<SourceStatus>,
+}
+
+/// Why the source cannot tell now.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("{0}")]
+    Watch(String),
+    #[error("the watch was silent for {}s; the connection is given up", .0.as_secs())]
+    Stalled(Duration),
+}
+
+impl KubernetesSource {
+    /// Runs until it is dropped. Cancel-safe.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let Some(credentials) = self.credentials().await else {
+                return;
+            };
+            let mut renewed = self.credentials.clone();
+            self.somebody_serves().await;
+            let begun = Instant::now();
+            let failure = tokio::select! {
+                failure = self.follow(&credentials) => failure,
+                changed = renewed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    backoff.forget();
+                    continue;
+                }
+            };
+            self.failed(&failure);
+            let lasted = if self.answered_since(begun) { begun.elapsed() } else { Duration::ZERO };
+            tokio::select! {
+                () = sleep(backoff.ended(lasted, fastrand::f64())) => {}
+                _ = renewed.changed() => backoff.forget(),
+                () = self.serves_again() => backoff.forget(),
+            }
+        }
+    }
+
+    /// Waits for credentials; `None` if there will never be any.
+    async fn credentials(&mut self) -> Option<Credentials> {
+        loop {
+            let credentials = self.credentials.borrow_and_update().clone();
+            self.status.send_if_modified(|status| {
+                let on = credentials.is_some();
+                std::mem::replace(&mut status.on, on) != on
+            });
+            if credentials.is_some() {
+                return credentials;
+            }
+            self.credentials.changed().await.ok()?;
+        }
+    }
+
+    /// Lists and watches until something fails.
+    async fn follow(&self, credentials: &Credentials) -> Failure {
+        match self.try_to_follow(credentials).await {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        }
+    }
+
+    async fn try_to_follow(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<std::convert::Infallible, Failure> {
+        let cluster = Cluster::connect(credentials.access()?.through(self.entrance))?;
+        loop {
+            let mut listing = list(&cluster).await?;
+            self.answered(&listing);
+            self.tell(&listing);
+            while !self.watch(&cluster, &mut listing).await? {}
+        }
+    }
+
+    /// One watch; whether the list must be read anew.
+    async fn watch(&self, cluster: &Cluster, listing: &mut Listing) -> Result<bool, Failure> {
+        let spread = WATCH_SECONDS_SPREAD.min(self.pace.watch_seconds / 4);
+        let seconds = self.pace.watch_seconds + fastrand::u64(..=spread);
+        let limit = Duration::from_secs(seconds) + self.pace.grace;
+        let begun = Instant::now();
+        let path = listing.api().watch(listing.version(), seconds);
+        let anew = match cluster.watch(&path).await {
+            Ok(mut lines) => {
+                let mut due = None;
+                let ended = self.hear(&mut lines, listing, &mut due, limit).await;
+                if due.is_some() {
+                    self.tell(listing);
+                }
+                ended?
+            }
+            Err(error) if error.status().is_some_and(|status| status.code == 410) => true,
+            Err(error) => return Err(error.into()),
+        };
+        // A server that ends every watch at once must not be asked without a pause.
+        if begun.elapsed() < self.pace.debounce {
+            sleep(self.pace.debounce).await;
+        }
+        Ok(anew)
+    }
+
+    /// Takes in events until the server ends the watch; tells changes once they are due.
+    async fn hear(
+        &self,
+        lines: &mut Lines,
+        listing: &mut Listing,
+        due: &mut Option<tokio::time::Instant>,
+        limit: Duration,
+    ) -> Result<bool, Failure> {
+        loop {
+            let line = tokio::select! {
+                line = timeout(limit, lines.next()) => line.map_err(|_| Failure::Stalled(limit))??,
+                () = until(*due) => {
+                    *due = None;
+                    self.tell(listing);
+                    continue;
+                }
+            };
+            let Some(line) = line else { return Ok(false) };
+            let seen = listing.apply(&line)?;
+            self.answered(listing);
+            match seen {
+                Seen::Changed => {
+                    due.get_or_insert(tokio::time::Instant::now() + self.pace.debounce);
+                }
+                Seen::Unchanged => {}
+                Seen::Expired => return Ok(true),
+                Seen::Failure(reason) => return Err(Failure::Watch(reason)),
+            }
+        }
+    }
+
+    fn tell(&self, listing: &Listing) {
+        self.writer.kubernetes(&listing.addrs());
+    }
+
+    /// Notes that the API said something.
+    fn answered(&self, listing: &Listing) {
+        self.status.send_modify(|status| {
+            let api = listing.api().name();
+            if status.error.take().is_some() || status.api != Some(api) {
+                info!(api, "the cluster tells us its apiservers");
+            }
+            status.api = Some(api);
+            status.answered = Some(Instant::now());
+            status.listed = listing.addrs().len();
+        });
+    }
+
+    fn answered_since(&self, begun: Instant) -> bool {
+        self.status.borrow().answered.is_some_and(|answered| answered >= begun)
+    }
+
+    /// Notes a failure; the same one is logged once.
+    fn failed(&self, failure: &Failure) {
+        let reason = failure.to_string();
+        self.status.send_modify(|status| {
+            status.failures = status.failures.saturating_add(1);
+            if status.error.as_ref() != Some(&reason) {
+                warn!(reason, "the cluster does not tell us its apiservers; the members stay");
+                status.error = Some(reason);
+            }
+        });
+    }
+
+    /// Resolves at once if a backend takes connections, else as soon as one does.
+    async fn somebody_serves(&self) {
+        let mut health = self.health.clone();
+        // A feed that ended is the end of the program.
+        health.wait_for(|members| serves(members)).await.ok();
+    }
+
+    /// Resolves when nobody served and then somebody does.
+    async fn serves_again(&self) {
+        let mut health = self.health.clone();
+        if health.wait_for(|members| !serves(members)).await.is_err() {
+            return std::future::pending().await;
+        }
+        self.somebody_serves().await;
+    }
+}
+
+fn serves(members: &[common::MemberState]) -> bool {
+    members.iter().any(|member| match member.state {
+        BackendState::Up | BackendState::Skipped | BackendState::Suspect | BackendState::Drain => {
+            true
+        }
+        BackendState::Pending
+        | BackendState::Frozen
+        | BackendState::Dead
+        | BackendState::Removed => false,
+    })
+}
+
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The list by the best API that is there and that we may read.
+async fn list(cluster: &Cluster) -> Result<Listing, Failure> {
+    let mut refused: Option<ApiError> = None;
+    for api in Api::ALL {
+        match cluster.read_whole(&api.list()).await {
+            Ok(answer) => return Ok(Listing::read(api, &answer)?),
+            Err(error) => match error.status().map(|status| status.code) {
+                Some(404) => refused = refused.or(Some(error)),
+                Some(403) => refused = Some(error),
+                _ => return Err(error.into()),
+            },
+        }
+    }
+    Err(refused.map_or(Failure::Unreadable(Unreadable), Failure::Api))
+}
