@@ -10,6 +10,7 @@ mod import;
 mod ledger;
 mod serve;
 mod telemetry;
+mod units;
 
 use std::process::ExitCode;
 

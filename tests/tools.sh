@@ -13,6 +13,9 @@ need curl curl
 need nginx nginx libnginx-mod-stream
 need haproxy haproxy
 need kubectl kubernetes-client
+need chromium chromium
+need chromedriver chromium-driver
+need promtool prometheus
 need ip iproute2
 need nft nftables
 

@@ -49,6 +49,18 @@ pub enum StopEvent {
 }
 
 impl StopPhase {
+    /// As people read it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::LameDuck => "lame duck",
+            Self::Draining => "draining",
+            Self::Cutting => "cutting",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// The phase after `event`. An event that means nothing in this phase changes nothing.
     #[must_use]
     pub fn after(self, event: StopEvent) -> Self {

@@ -8,6 +8,7 @@ pub(crate) mod follow;
 mod histograms;
 mod limits;
 mod metrics;
+mod page;
 mod report;
 mod routes;
 mod server;

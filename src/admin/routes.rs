@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use super::{Report, events, metrics};
+use super::{Report, events, metrics, page};
 
 /// A whole answer, or one that goes on.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -65,6 +65,7 @@ pub(super) async fn answer(
 fn look(report: &Report, path: &str) -> Answer {
     let path = unescaped(path);
     match path.as_str() {
+        "/" => page::answer(report),
         "/livez" => response(StatusCode::OK, TEXT, "ok"),
         "/readyz" => match report.ready() {
             Ok(()) => response(StatusCode::OK, TEXT, "ok"),
@@ -82,7 +83,7 @@ fn look(report: &Report, path: &str) -> Answer {
             None => response(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "try /livez /readyz /metrics /v1/status /v1/events /v1/members/NAME\n",
+                "try / /livez /readyz /metrics /v1/status /v1/events /v1/members/NAME\n",
             ),
         },
     }

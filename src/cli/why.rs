@@ -9,6 +9,7 @@ use common::status::Explanation;
 
 use super::running::{Output, RunningOptions};
 use crate::admin::client;
+use crate::units::answer_time;
 
 /// Say why a backend is in its state and what would end it.
 #[derive(Args, Debug)]
@@ -54,7 +55,7 @@ fn page(answer: &Explanation) -> String {
         page.push_str(&format!("last probe  {probe}\n"));
     }
     if backend.answer_us.is_some() {
-        let took = super::status::answer(backend.answer_us);
+        let took = answer_time(backend.answer_us);
         page.push_str(&format!("last answer {took}\n"));
     }
     page.push_str(&format!("ends with   {}\n", answer.clears));
