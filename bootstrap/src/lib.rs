@@ -6,17 +6,23 @@
 //! directory; [`cluster`] carries them to and from the Kubernetes API, [`kubernetes`] watches it for
 //! masters. [`store`] writes what must
 //! survive a crash.
+//! The coordinator proper is [`coordinator`], the task that owns the [`registry`] of pure rules; the
+//! join [`api`] stands before it, and its [`authority`] certifies who is who.
 //! On a master, [`identity`] is who it is and [`client`] how it talks to a coordinator.
 //! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
 //! carries between them, [`sealing`] what keeps the coordinator from reading credentials.
 
+pub mod api;
+pub mod authority;
 pub mod client;
 pub mod cluster;
+pub mod coordinator;
 pub mod identity;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod membership;
 pub mod protocol;
+pub mod registry;
 pub mod remembered;
 pub mod sealing;
 pub mod sources;

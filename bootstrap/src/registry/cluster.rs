@@ -1,0 +1,145 @@
+//! What is known of the cluster: its CA, and how the coordinator may look at it.
+//!
+//! The first master that names a CA sets it, unless the operator gave one; from then on whoever
+//! speaks of another cluster is refused.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::refusal::Refused;
+use crate::kubeadm::CaPin;
+
+/// What is known of the cluster, as it is kept on disk.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// CA certificates, PEM.
+    ca: Option<String>,
+    /// The coordinator's own kubeconfig.
+    kubeconfig: Option<Zeroizing<String>>,
+    /// Pins that the operator gave; not kept on disk, the configuration has them.
+    #[serde(skip)]
+    pinned: Vec<CaPin>,
+}
+
+impl fmt::Debug for ClusterRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_kubeconfig = self.kubeconfig.is_some();
+        f.debug_struct("ClusterRecord")
+            .field("pins", &self.pins())
+            .field("has_kubeconfig", &has_kubeconfig)
+            .finish()
+    }
+}
+
+impl ClusterRecord {
+    /// Only clusters of the operator's choice from now on; none: of any, until one is known.
+    pub fn pin(&mut self, pins: Vec<CaPin>) {
+        self.pinned = pins;
+    }
+
+    /// The CA certificates, PEM.
+    #[must_use]
+    pub fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
+    /// The kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> Option<&Zeroizing<String>> {
+        self.kubeconfig.as_ref()
+    }
+
+    /// The pins that a CA must match one of; empty if any will do.
+    #[must_use]
+    pub fn pins(&self) -> Vec<CaPin> {
+        if !self.pinned.is_empty() {
+            return self.pinned.clone();
+        }
+        // It was read when it was learnt.
+        self.ca.as_ref().and_then(|pem| CaPin::of_bundle(pem.as_bytes()).ok()).unwrap_or_default()
+    }
+
+    /// Whether somebody who names these CAs speaks of our cluster. Who names none may be a machine
+    /// that is no master yet.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn agrees(&self, cas: &[CaPin]) -> Result<(), Refused> {
+        let ours = self.pins();
+        if cas.is_empty() || ours.is_empty() || CaPin::any_matches(cas, &ours) {
+            return Ok(());
+        }
+        let list =
+            |pins: &[CaPin]| pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Err(Refused::forbidden(format!(
+            "the machine belongs to another cluster: its CA is {}, this cluster's is {}",
+            list(cas),
+            list(&ours)
+        )))
+    }
+
+    /// Takes over what a member says. The pins, if the CA was not known before.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is no CA, or another cluster's.
+    pub fn learn(
+        &mut self,
+        ca: Option<&str>,
+        kubeconfig: Option<Zeroizing<String>>,
+    ) -> Result<Option<String>, Refused> {
+        let mut learnt = None;
+        if let Some(pem) = ca {
+            let pins = CaPin::of_bundle(pem.as_bytes())
+                .map_err(|error| Refused::malformed(format!("the cluster's CA: {error}")))?;
+            self.agrees(&pins)?;
+            if self.ca.is_none() {
+                let text: Vec<_> = pins.iter().map(ToString::to_string).collect();
+                learnt = Some(text.join(", "));
+                self.ca = Some(pem.to_owned());
+            }
+        }
+        if kubeconfig.is_some() {
+            self.kubeconfig = kubeconfig;
+        }
+        Ok(learnt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EC: &str = include_str!("../../../tests/fixtures/vectors/ca-ec.crt");
+    const RSA: &str = include_str!("../../../tests/fixtures/vectors/ca-rsa.crt");
+
+    #[test]
+    fn the_first_word_counts() {
+        let mut cluster = ClusterRecord::default();
+        assert!(cluster.learn(None, None).unwrap().is_none());
+        assert!(cluster.learn(Some(EC), None).unwrap().unwrap().starts_with("sha256:c2095117"));
+        assert!(cluster.learn(Some(EC), None).unwrap().is_none(), "again");
+        let said = cluster.learn(Some(RSA), None).unwrap_err().to_string();
+        assert!(said.contains("another cluster"), "{said}");
+        assert_eq!(cluster.ca(), Some(EC));
+        let bundle = format!("{RSA}{EC}");
+        assert!(cluster.learn(Some(&bundle), None).is_ok(), "one of a bundle is enough");
+    }
+
+    #[test]
+    fn the_operator_has_the_last_word() {
+        let mut cluster = ClusterRecord::default();
+        cluster.pin(CaPin::of_bundle(RSA.as_bytes()).unwrap());
+        assert!(cluster.learn(Some(EC), None).is_err());
+        assert!(cluster.learn(Some(RSA), None).is_ok());
+        assert!(cluster.learn(Some("no PEM"), None).is_err());
+    }
+
+    #[test]
+    fn shows_no_kubeconfig() {
+        let mut cluster = ClusterRecord::default();
+        cluster.learn(None, Some(Zeroizing::new("secret".into()))).unwrap();
+        assert!(!format!("{cluster:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,613 @@
+//! Whose turn it is to join: one machine at a time changes the control plane, because two etcd
+//! members that are added at once can cost the quorum.
+//!
+//! ```text
+//! ask -> Queued -> Issuing --credentials--> Ready --kubeadm done--> Settling --UP--> Joined
+//!                     |                       |                        |
+//!                     +---- failure, silence of the joiner, deadline --+--> Failed
+//! ```
+//!
+//! A turn that ends, however, leaves a revocation behind if credentials were made for it; that goes
+//! to the next agent that asks for work and is kept until one says that it is done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{
+    JoinAnswer, JoinOutcome, JoinPhase, Made, Task, Work, WorkOutcome, WorkResult,
+};
+
+/// Most joins that wait; a control plane has fewer masters.
+pub const QUEUE_MAX: usize = 16;
+
+/// Longest turn until kubeadm has ended: the life of the token that it uses.
+pub const TURN_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Longest wait for a new apiserver to be in rotation after kubeadm has ended: etcd catches up, and
+/// kubelet starts the pod again with a growing pause of up to 5 minutes.
+pub const SETTLE_MAX: Duration = Duration::from_secs(6 * 60);
+
+/// A joiner that was not heard for this long has lost its turn: it asks every 20 s.
+pub const JOINER_SILENT: Duration = Duration::from_secs(60);
+
+/// Longest wait for one agent to make credentials; then the next one is asked.
+pub const ISSUE_MAX: Duration = Duration::from_secs(45);
+
+/// Attempts to make credentials before the join fails; while etcd grows from one member to two, an
+/// attempt may fail for a moment.
+pub const ISSUE_TRIES: u32 = 3;
+
+/// Pause after an attempt that failed.
+pub const ISSUE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest wait for an agent that can make credentials.
+pub const AGENT_WAIT: Duration = Duration::from_secs(120);
+
+/// Time after which a revocation is given to an agent again.
+pub const REVOKE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Time after which a revocation is given up: what was made has ended by itself by then.
+pub const REVOKE_MAX_SECONDS: u64 = 2 * 3600;
+
+/// Most revocations that are kept; one for each join of the last two hours.
+pub const REVOCATIONS_MAX: usize = 64;
+
+/// How long the end of a join is remembered for a joiner that asks once more.
+const ENDED_KEPT: Duration = Duration::from_secs(600);
+
+/// Something to take back, as it is kept on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// What.
+    pub made: Made,
+    /// Seconds since 1970 when it was made.
+    pub since: u64,
+}
+
+/// What survives a restart of the coordinator: a joiner in the middle of kubeadm must not lose its
+/// credentials, and none may be forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTurns {
+    /// The join that has its turn.
+    pub current: Option<SavedTurn>,
+    /// What is still to be taken back.
+    pub revocations: Vec<Revocation>,
+}
+
+/// The join that has its turn, as it is kept on disk. The credentials are sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTurn {
+    joiner: String,
+    sealing_key: String,
+    stage: SavedStage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+enum SavedStage {
+    Issuing,
+    Ready { sealed: String, made: Made, by: String },
+    Settling { made: Made },
+}
+
+/// One join that has its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Turn {
+    joiner: String,
+    sealing_key: String,
+    stage: Stage,
+    deadline: Duration,
+    heard: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Credentials are made, by the agent that took the work.
+    Issuing(Issuing),
+    /// The joiner has them.
+    Ready { sealed: String, made: Made, by: String },
+    /// kubeadm is done.
+    Settling { made: Made },
+}
+
+/// The making of credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Issuing {
+    work: u64,
+    /// Who has the work, and since when.
+    by: Option<(String, Duration)>,
+    /// All who were given it: only they may answer.
+    asked: Vec<String>,
+    /// How often it did not work, and who said why last.
+    failures: u32,
+    last_failure: Option<(String, String)>,
+    /// Since when nobody has it, and from when on it is given away.
+    idle_since: Duration,
+    not_before: Duration,
+}
+
+impl Issuing {
+    fn new(work: u64, now: Duration) -> Self {
+        Self { work, idle_since: now, not_before: now, ..Self::default() }
+    }
+
+    /// Whether an agent may have the work now.
+    fn is_free(&self, now: Duration) -> bool {
+        let lost = |(_, since): &(String, Duration)| now.saturating_sub(*since) >= ISSUE_MAX;
+        now >= self.not_before && self.by.as_ref().is_none_or(lost)
+    }
+
+    fn give(&mut self, agent: &str, now: Duration) {
+        self.by = Some((agent.to_owned(), now));
+        if !self.asked.iter().any(|name| name == agent) {
+            self.asked.push(agent.to_owned());
+        }
+    }
+
+    fn failed(&mut self, agent: &str, reason: String, now: Duration) {
+        if self.by.as_ref().is_some_and(|(name, _)| name == agent) {
+            self.by = None;
+            self.failures = self.failures.saturating_add(1);
+            self.last_failure = Some((agent.to_owned(), reason));
+            self.idle_since = now;
+            self.not_before = now.saturating_add(ISSUE_PAUSE);
+        }
+    }
+
+    fn message(&self) -> String {
+        match (&self.by, &self.last_failure) {
+            (Some((name, _)), _) => format!("{name} makes the credentials"),
+            (None, Some((name, reason))) => format!("{name} could not make credentials: {reason}"),
+            (None, None) => "waits for a master that makes the credentials".to_owned(),
+        }
+    }
+
+    /// Why nobody will make credentials any more.
+    fn hopeless(&self, now: Duration) -> Option<String> {
+        let nobody = self.by.is_none() && now.saturating_sub(self.idle_since) >= AGENT_WAIT;
+        if !nobody && self.failures < ISSUE_TRIES {
+            return None;
+        }
+        Some(match &self.last_failure {
+            Some((name, reason)) => format!("no master made credentials; {name}: {reason}"),
+            None => "no master can make credentials: none that is UP runs `mainstay agent` with \
+                     /etc/kubernetes/admin.conf and the CA keys"
+                .to_owned(),
+        })
+    }
+}
+
+/// A join that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Waiting {
+    joiner: String,
+    sealing_key: String,
+    heard: Duration,
+}
+
+/// What happened, for the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnEvent {
+    /// A joiner has the turn.
+    Began {
+        /// Who.
+        joiner: String,
+    },
+    /// Credentials were made.
+    Issued {
+        /// For whom.
+        joiner: String,
+        /// By whom.
+        by: String,
+        /// Id of the bootstrap token.
+        token_id: String,
+    },
+    /// A turn is over.
+    Ended {
+        /// Whose.
+        joiner: String,
+        /// Whether the machine is a master now.
+        joined: bool,
+        /// Why it ended.
+        reason: String,
+    },
+}
+
+/// The turns.
+#[derive(Clone, Debug, Default)]
+pub struct JoinTurns {
+    queue: VecDeque<Waiting>,
+    current: Option<Turn>,
+    ended: BTreeMap<String, (JoinPhase, String, Duration)>,
+    revocations: Vec<Revocation>,
+    handed: BTreeMap<String, (u64, Duration)>,
+    last_work: u64,
+    events: Vec<TurnEvent>,
+}
+
+impl JoinTurns {
+    /// Goes on where an earlier run ended, at the time 0 of this one. `seed` is random: it keeps the
+    /// numbers of works apart from those of earlier runs, whose answers may still come.
+    #[must_use]
+    pub fn restored(saved: SavedTurns, seed: u64) -> Self {
+        let mut turns = Self { revocations: saved.revocations, last_work: seed, ..Self::default() };
+        if let Some(SavedTurn { joiner, sealing_key, stage }) = saved.current {
+            let work = turns.next_work();
+            let (stage, limit) = match stage {
+                SavedStage::Issuing => {
+                    (Stage::Issuing(Issuing::new(work, Duration::ZERO)), TURN_MAX)
+                }
+                SavedStage::Ready { sealed, made, by } => {
+                    (Stage::Ready { sealed, made, by }, TURN_MAX)
+                }
+                SavedStage::Settling { made } => (Stage::Settling { made }, SETTLE_MAX),
+            };
+            let heard = Duration::ZERO;
+            turns.current = Some(Turn { joiner, sealing_key, stage, deadline: limit, heard });
+        }
+        turns
+    }
+
+    /// What must survive a restart.
+    #[must_use]
+    pub fn saved(&self) -> SavedTurns {
+        let stage = |stage: &Stage| match stage {
+            Stage::Issuing(_) => SavedStage::Issuing,
+            Stage::Ready { sealed, made, by } => {
+                SavedStage::Ready { sealed: sealed.clone(), made: made.clone(), by: by.clone() }
+            }
+            Stage::Settling { made } => SavedStage::Settling { made: made.clone() },
+        };
+        let current = self.current.as_ref().map(|turn| SavedTurn {
+            joiner: turn.joiner.clone(),
+            sealing_key: turn.sealing_key.clone(),
+            stage: stage(&turn.stage),
+        });
+        SavedTurns { current, revocations: self.revocations.clone() }
+    }
+
+    /// What is still to be taken back.
+    #[must_use]
+    pub fn revocations(&self) -> &[Revocation] {
+        &self.revocations
+    }
+
+    /// What happened since this was asked last.
+    pub fn take_events(&mut self) -> Vec<TurnEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Who has the turn, and how far it is.
+    #[must_use]
+    pub fn holder(&self) -> Option<(&str, JoinPhase, Duration)> {
+        let turn = self.current.as_ref()?;
+        Some((&turn.joiner, turn.phase(), turn.deadline))
+    }
+
+    /// Who waits, in order.
+    pub fn waiting(&self) -> impl Iterator<Item = &str> {
+        self.queue.iter().map(|waiting| waiting.joiner.as_str())
+    }
+
+    /// A joiner asks for its turn, or says that it is still there.
+    pub fn ask(&mut self, joiner: &str, sealing_key: &str, now: Duration, unix: u64) -> JoinAnswer {
+        self.advance(now, unix);
+        if let Some(turn) = self.current.as_mut().filter(|turn| turn.joiner == joiner) {
+            turn.heard = now;
+            if turn.sealing_key != sealing_key {
+                self.reissue(sealing_key, now, unix);
+            }
+            return self.answer(joiner, now);
+        }
+        // The end is told once; whoever asks with another key begins anew.
+        if let Some((phase, message, _)) = self.ended.remove(joiner) {
+            return ended(phase, message);
+        }
+        let full = self.queue.len() >= QUEUE_MAX;
+        match self.queue.iter_mut().find(|waiting| waiting.joiner == joiner) {
+            Some(waiting) => {
+                waiting.heard = now;
+                sealing_key.clone_into(&mut waiting.sealing_key);
+            }
+            None if full => {
+                let message = format!("{QUEUE_MAX} joins wait already; try again later");
+                return ended(JoinPhase::Failed, message);
+            }
+            None => self.queue.push_back(Waiting {
+                joiner: joiner.to_owned(),
+                sealing_key: sealing_key.to_owned(),
+                heard: now,
+            }),
+        }
+        self.advance(now, unix);
+        self.answer(joiner, now)
+    }
+
+    /// The joiner says how kubeadm ended. Whether it had the turn.
+    pub fn outcome(
+        &mut self,
+        joiner: &str,
+        outcome: &JoinOutcome,
+        now: Duration,
+        unix: u64,
+    ) -> bool {
+        self.queue.retain(|waiting| waiting.joiner != joiner);
+        let Some(turn) = self.current.as_mut().filter(|turn| turn.joiner == joiner) else {
+            return false;
+        };
+        turn.heard = now;
+        match (&turn.stage, outcome.joined) {
+            (Stage::Ready { made, .. }, true) => {
+                turn.stage = Stage::Settling { made: made.clone() };
+                turn.deadline = now.saturating_add(SETTLE_MAX);
+            }
+            (Stage::Settling { .. }, true) => {}
+            (Stage::Issuing(_), true) => {
+                self.end(
+                    false,
+                    "it said that kubeadm is done before it got credentials",
+                    now,
+                    unix,
+                );
+            }
+            (_, false) => self.end(false, &outcome.reason, now, unix),
+        }
+        self.advance(now, unix);
+        true
+    }
+
+    /// Work for an agent that can make credentials.
+    pub fn work_for(&mut self, agent: &str, now: Duration) -> Option<Work> {
+        if let Some(turn) = &mut self.current
+            && turn.joiner != agent
+            && let Stage::Issuing(issuing) = &mut turn.stage
+            && issuing.is_free(now)
+        {
+            issuing.give(agent, now);
+            let (joiner, sealing_key) = (turn.joiner.clone(), turn.sealing_key.clone());
+            return Some(Work { id: issuing.work, task: Task::Issue { joiner, sealing_key } });
+        }
+        let due = self.revocations.iter().find(|revocation| {
+            let handed = self.handed.get(&revocation.made.token_id);
+            handed.is_none_or(|(_, at)| now.saturating_sub(*at) >= REVOKE_AGAIN)
+        });
+        let made = due?.made.clone();
+        let id = self.next_work();
+        self.handed.insert(made.token_id.clone(), (id, now));
+        Some(Work { id, task: Task::Revoke { made } })
+    }
+
+    /// An agent says how its work went.
+    pub fn result(&mut self, agent: &str, result: WorkResult, now: Duration, unix: u64) {
+        match result.result {
+            WorkOutcome::Issued { sealed, made } => {
+                self.issued(agent, result.id, sealed, made, now, unix);
+            }
+            WorkOutcome::Revoked => self.revoked(result.id),
+            WorkOutcome::Failed { reason } => self.failed(agent, result.id, reason, now),
+        }
+        self.advance(now, unix);
+    }
+
+    /// A backend is in rotation: a join that waited for that has ended well.
+    pub fn is_up(&mut self, name: &str, now: Duration, unix: u64) {
+        let settled = self.current.as_ref().is_some_and(|turn| {
+            turn.joiner == name && matches!(turn.stage, Stage::Settling { .. })
+        });
+        if settled {
+            self.end(true, "it is in rotation", now, unix);
+            self.advance(now, unix);
+        }
+    }
+
+    /// A member is no more: neither is its join.
+    pub fn gone(&mut self, name: &str, now: Duration, unix: u64) {
+        self.queue.retain(|waiting| waiting.joiner != name);
+        if self.current.as_ref().is_some_and(|turn| turn.joiner == name) {
+            self.end(false, "it was removed", now, unix);
+            self.advance(now, unix);
+        }
+    }
+
+    /// Lets time pass: deadlines, silence, the next turn.
+    pub fn advance(&mut self, now: Duration, unix: u64) {
+        let silent = |heard: Duration| now.saturating_sub(heard) >= JOINER_SILENT;
+        self.queue.retain(|waiting| !silent(waiting.heard));
+        self.ended.retain(|_, (_, _, at)| now.saturating_sub(*at) < ENDED_KEPT);
+        self.revocations.retain(|one| unix.saturating_sub(one.since) < REVOKE_MAX_SECONDS);
+        let revocations = &self.revocations;
+        self.handed.retain(|id, _| revocations.iter().any(|one| one.made.token_id == *id));
+        if let Some(reason) = self.current.as_ref().and_then(|turn| turn.over(now)) {
+            self.end(false, &reason, now, unix);
+        }
+        if self.current.is_none()
+            && let Some(next) = self.queue.pop_front()
+        {
+            self.begin(next, now);
+        }
+    }
+
+    fn begin(&mut self, next: Waiting, now: Duration) {
+        let work = self.next_work();
+        self.events.push(TurnEvent::Began { joiner: next.joiner.clone() });
+        self.current = Some(Turn {
+            joiner: next.joiner,
+            sealing_key: next.sealing_key,
+            stage: Stage::Issuing(Issuing::new(work, now)),
+            deadline: now.saturating_add(TURN_MAX),
+            heard: next.heard,
+        });
+    }
+
+    /// The joiner lost its key, so what was made for it is of no use.
+    fn reissue(&mut self, sealing_key: &str, now: Duration, unix: u64) {
+        let work = self.next_work();
+        let Some(turn) = &mut self.current else {
+            return;
+        };
+        sealing_key.clone_into(&mut turn.sealing_key);
+        let old = std::mem::replace(&mut turn.stage, Stage::Issuing(Issuing::new(work, now)));
+        turn.deadline = now.saturating_add(TURN_MAX);
+        self.revoke(old.made(), unix);
+    }
+
+    fn issued(
+        &mut self,
+        agent: &str,
+        id: u64,
+        sealed: String,
+        made: Made,
+        now: Duration,
+        unix: u64,
+    ) {
+        let wanted = self.current.as_mut().filter(|turn| turn.wants(id, agent));
+        let Some(turn) = wanted else {
+            // The turn is over, or another agent was quicker.
+            self.revoke(Some(made), unix);
+            return;
+        };
+        turn.stage = Stage::Ready { sealed, made: made.clone(), by: agent.to_owned() };
+        turn.deadline = now.saturating_add(TURN_MAX);
+        let (joiner, by) = (turn.joiner.clone(), agent.to_owned());
+        self.events.push(TurnEvent::Issued { joiner, by, token_id: made.token_id });
+    }
+
+    fn failed(&mut self, agent: &str, id: u64, reason: String, now: Duration) {
+        let turn = self.current.as_mut().filter(|turn| turn.wants(id, agent));
+        if let Some(Turn { stage: Stage::Issuing(issuing), .. }) = turn {
+            issuing.failed(agent, reason, now);
+        }
+    }
+
+    fn revoked(&mut self, id: u64) {
+        let done = self.handed.iter().find(|(_, (handed, _))| *handed == id);
+        if let Some(token_id) = done.map(|(token_id, _)| token_id.clone()) {
+            self.handed.remove(&token_id);
+            self.revocations.retain(|one| one.made.token_id != token_id);
+        }
+    }
+
+    fn end(&mut self, joined: bool, reason: &str, now: Duration, unix: u64) {
+        let Some(turn) = self.current.take() else {
+            return;
+        };
+        self.revoke(turn.stage.made(), unix);
+        let phase = if joined { JoinPhase::Joined } else { JoinPhase::Failed };
+        let reason: String = reason.chars().take(400).collect();
+        self.ended.insert(turn.joiner.clone(), (phase, reason.clone(), now));
+        self.events.push(TurnEvent::Ended { joiner: turn.joiner, joined, reason });
+    }
+
+    fn revoke(&mut self, made: Option<Made>, unix: u64) {
+        let Some(made) = made else {
+            return;
+        };
+        if self.revocations.len() >= REVOCATIONS_MAX {
+            self.revocations.remove(0);
+        }
+        self.revocations.push(Revocation { made, since: unix });
+    }
+
+    fn next_work(&mut self) -> u64 {
+        self.last_work = self.last_work.wrapping_add(1);
+        self.last_work
+    }
+
+    /// What a joiner would be told, without telling it: its silence goes on.
+    #[must_use]
+    pub fn peek(&self, joiner: &str, now: Duration) -> JoinAnswer {
+        self.answer(joiner, now)
+    }
+
+    fn answer(&self, joiner: &str, now: Duration) -> JoinAnswer {
+        if let Some(turn) = self.current.as_ref().filter(|turn| turn.joiner == joiner) {
+            return turn.answer(now);
+        }
+        if let Some((phase, message, _)) = self.ended.get(joiner) {
+            return ended(*phase, message.clone());
+        }
+        let before = self.queue.iter().take_while(|waiting| waiting.joiner != joiner).count();
+        let holder = self.current.as_ref().map(|turn| turn.joiner.as_str());
+        JoinAnswer {
+            phase: JoinPhase::Queued,
+            position: before + usize::from(self.current.is_some()),
+            message: format!("{} has the turn", holder.unwrap_or("nobody")),
+            deadline_seconds: None,
+            credentials: None,
+        }
+    }
+}
+
+impl Stage {
+    fn made(&self) -> Option<Made> {
+        match self {
+            Self::Issuing(_) => None,
+            Self::Ready { made, .. } | Self::Settling { made } => Some(made.clone()),
+        }
+    }
+}
+
+impl Turn {
+    fn phase(&self) -> JoinPhase {
+        match self.stage {
+            Stage::Issuing(_) => JoinPhase::Issuing,
+            Stage::Ready { .. } => JoinPhase::Ready,
+            Stage::Settling { .. } => JoinPhase::Settling,
+        }
+    }
+
+    /// Whether the result of this work is waited for, from this agent.
+    fn wants(&self, id: u64, agent: &str) -> bool {
+        let Stage::Issuing(issuing) = &self.stage else {
+            return false;
+        };
+        issuing.work == id && issuing.asked.iter().any(|name| name == agent)
+    }
+
+    /// Why the turn is over by now, if it is.
+    fn over(&self, now: Duration) -> Option<String> {
+        if now >= self.deadline {
+            return Some(match self.stage {
+                Stage::Settling { .. } => "its apiserver was not ready in time".to_owned(),
+                _ => "kubeadm did not end in time".to_owned(),
+            });
+        }
+        // Once kubeadm is done, nothing depends on the joiner any more.
+        let waits = !matches!(self.stage, Stage::Settling { .. });
+        if waits && now.saturating_sub(self.heard) >= JOINER_SILENT {
+            return Some(format!("it was not heard for {}s", JOINER_SILENT.as_secs()));
+        }
+        match &self.stage {
+            Stage::Issuing(issuing) => issuing.hopeless(now),
+            Stage::Ready { .. } | Stage::Settling { .. } => None,
+        }
+    }
+
+    fn answer(&self, now: Duration) -> JoinAnswer {
+        let (message, credentials) = match &self.stage {
+            Stage::Issuing(issuing) => (issuing.message(), None),
+            Stage::Ready { sealed, by, .. } => {
+                (format!("credentials by {by}"), Some(sealed.clone()))
+            }
+            Stage::Settling { .. } => {
+                ("waits for its apiserver to be in rotation".to_owned(), None)
+            }
+        };
+        JoinAnswer {
+            phase: self.phase(),
+            position: 0,
+            message,
+            deadline_seconds: Some(self.deadline.saturating_sub(now).as_secs()),
+            credentials,
+        }
+    }
+}
+
+fn ended(phase: JoinPhase, message: String) -> JoinAnswer {
+    JoinAnswer { phase, position: 0, message, deadline_seconds: None, credentials: None }
+}
+
+#[cfg(test)]
+mod tests;
