@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test tools bench lint docs clean
+.PHONY: help build release demo test tools handover bench lint docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: ## balancer, three stand-in masters and traffic on this machine (ONCE=1: o
 
 test: tools ## run every test; installs the programs that some need if it may (INSTALL=no: never)
 	$(CARGO) test --workspace
+
+handover: ## hand 5 000 streams with data over 50 times and say how long each stood still
+	MAINSTAY_STREAMS=5000 MAINSTAY_HANDOVERS=50 $(CARGO) test --release --test handover streams -- --nocapture
 
 tools:
 	@sh tests/tools.sh

@@ -124,6 +124,8 @@ metrics! {
         "Time until the backend answered the TLS handshake of a probe.";
     BACKEND_ANSWER_SECONDS = "mainstay_backend_answer_seconds", Histogram, "backend",
         "Time until the backend answered a probe.";
+    HANDOVERS = "mainstay_handovers_total", Counter, "result",
+        "Hand-overs to a new process, by result: done or given_up.";
     RELOADS = "mainstay_reloads_total", Counter, "result",
         "Reloads of the configuration, by result: applied or refused.";
     EVENTS = "mainstay_events_total", Counter, "kind",

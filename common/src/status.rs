@@ -158,6 +158,34 @@ pub struct Rebalancing {
     pub reason: String,
 }
 
+/// Hand-overs to a new process: the answer of `/v1/upgrade`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// Process id of who answers.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// How far the one that is under way is.
+    pub stage: Option<String>,
+    /// How many were given up.
+    pub failed: u64,
+    /// Why the last of them was.
+    pub reason: Option<String>,
+    /// How this process took over, if it did.
+    pub took_over: Option<TookOver>,
+}
+
+/// How a process took over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TookOver {
+    /// Process id of the one before.
+    pub from_pid: u32,
+    /// Sessions that went on without a reset.
+    pub sessions: u64,
+    /// Milliseconds in which they stood still, at most.
+    pub paused_ms: u64,
+}
+
 /// One change of state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Change {

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::clock::Millis;
 use crate::dial::DialFailure;
+use crate::handover::BackendRecord;
 use crate::measures::Measures;
 use crate::pick::Candidate;
 use crate::refusal::Refusals;
@@ -66,6 +67,45 @@ impl Backend {
     #[must_use]
     pub fn measures(&self) -> &Measures {
         &self.counts.measures
+    }
+
+    /// What another process must know of it.
+    pub(crate) fn record(&self) -> BackendRecord {
+        let failures = self.failures().filter(|(_, count)| *count > 0);
+        BackendRecord {
+            member: self.member.clone(),
+            since: self.since,
+            refusals: self.refusals(),
+            budget: self.counts.bucket.used(),
+            connections: self.connections(),
+            received: self.received(),
+            sent: self.sent(),
+            failures: failures.map(|(failure, n)| (failure.label().to_owned(), n)).collect(),
+        }
+    }
+
+    /// The backend that another process had; no connection is counted on it yet.
+    pub(crate) fn revived(record: &BackendRecord) -> Self {
+        let counts = Counts {
+            distrusted: AtomicBool::new(record.refusals.in_a_row() > 0),
+            refusals: Mutex::new(record.refusals),
+            bucket: Bucket::revived(record.budget),
+            ..Counts::default()
+        };
+        let backend =
+            Self { member: record.member.clone(), since: record.since, counts: Arc::new(counts) };
+        backend.add(record);
+        backend
+    }
+
+    /// Adds the counts of the record.
+    pub(crate) fn add(&self, record: &BackendRecord) {
+        self.add_bytes(record.received, record.sent);
+        self.counts.connections.fetch_add(record.connections, Ordering::Relaxed);
+        for (failure, count) in DialFailure::ALL.iter().zip(&self.counts.failures) {
+            let added = record.failures.get(failure.label()).copied().unwrap_or_default();
+            count.fetch_add(added, Ordering::Relaxed);
+        }
     }
 
     /// Whether both are the same backend, perhaps under two names.

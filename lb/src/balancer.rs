@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use common::config::Config;
-use common::events::{EventKind, Journal};
+use common::events::Journal;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::{CloseCounts, CloseReason};
 use crate::dial::DialLimits;
+use crate::gate::Gate;
+use crate::handover::Counters;
 use crate::ledger::{Ledger, LedgerCounts, Slot};
 use crate::listener::{BindError, Ports};
 use crate::pool::Pool;
@@ -92,13 +93,22 @@ pub(crate) struct Shared {
     limit: usize,
 }
 
-/// The ports and the token that ends the accept loops, if the ports are open.
-#[derive(Debug)]
-struct Gate {
-    ports: Ports,
-    opened: Option<CancellationToken>,
-    /// Set when the program stops: the ports never open again.
-    shut: bool,
+impl Shared {
+    /// Adds what another process counted.
+    pub(crate) fn add(&self, counters: &Counters) {
+        let relaxed = Ordering::Relaxed;
+        self.accepted.fetch_add(counters.accepted, relaxed);
+        self.accept_errors.fetch_add(counters.accept_errors, relaxed);
+        self.races_won.fetch_add(counters.races_won, relaxed);
+        self.replays.fetch_add(counters.replays, relaxed);
+        if let Some(ledger) = self.ledger.counts() {
+            ledger.written.fetch_add(counters.ledger_written, relaxed);
+            ledger.lost.fetch_add(counters.ledger_lost, relaxed);
+        }
+        for (label, count) in &counters.closes {
+            self.closes.add_labelled(label, *count);
+        }
+    }
 }
 
 /// A running balancer. Dropping it without [`Balancer::stop`] leaves its threads behind.
@@ -106,10 +116,21 @@ struct Gate {
 pub struct Balancer {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
-    gate: Mutex<Gate>,
+    pub(crate) gate: Mutex<Gate>,
     listen: Vec<SocketAddr>,
-    listening: AtomicBool,
+    pub(crate) listening: AtomicBool,
     journal: Journal,
+}
+
+/// What must be known of a process before one of its successors can start its workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// How many threads move its bytes.
+    pub workers: usize,
+    /// Its time.
+    pub now: Millis,
+    /// Where it accepts clients.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// How many threads move bytes for a configured number, 0 being one for each processor.
@@ -129,7 +150,35 @@ impl Balancer {
         let count = worker_count(config.workers);
         let ports = Ports::bind(&config.listen, count)?;
         let listen = ports.addrs().collect();
-        let tools = RelayTools { clock: Clock::default(), pipes: Pipes::new(budget.pipes) };
+        Self::with(config, budget, journal, Clock::default(), Gate::new(ports), listen)
+    }
+
+    /// Starts the workers, as many as another process has; its ports will come by
+    /// [`Balancer::inherit`]. Its clock goes on.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start_after(
+        config: &Config,
+        budget: Budget,
+        journal: Journal,
+        predecessor: &Predecessor,
+    ) -> Result<Self, StartError> {
+        let gate = Gate::new(Ports::none(predecessor.workers));
+        let clock = Clock::continuing(predecessor.now);
+        Self::with(config, budget, journal, clock, gate, predecessor.listen.clone())
+    }
+
+    fn with(
+        config: &Config,
+        budget: Budget,
+        journal: Journal,
+        clock: Clock,
+        gate: Gate,
+        listen: Vec<SocketAddr>,
+    ) -> Result<Self, StartError> {
+        let count = gate.ports.workers();
+        let tools = RelayTools { clock, pipes: Pipes::new(budget.pipes) };
         let limit = budget.connections.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pool: Pool::default(),
@@ -148,7 +197,7 @@ impl Balancer {
         });
         let workers = (0..count).map(|number| Worker::start(number, &shared));
         let workers = workers.collect::<Result<_, _>>().map_err(StartError::Worker)?;
-        let gate = Mutex::new(Gate { ports, opened: None, shut: false });
+        let gate = Mutex::new(gate);
         let listening = AtomicBool::new(false);
         Ok(Self { shared, workers, gate, listen, listening, journal })
     }
@@ -162,44 +211,6 @@ impl Balancer {
     #[must_use]
     pub fn ledger(&self) -> Option<&LedgerCounts> {
         self.shared.ledger.counts()
-    }
-
-    /// Opens the port; nothing if it is open, or was closed for good.
-    pub(crate) fn open(&self) -> Result<(), BindError> {
-        let mut gate = self.gate.lock();
-        if gate.shut || gate.opened.is_some() {
-            return Ok(());
-        }
-        gate.ports.prepare_reopening()?;
-        let token = CancellationToken::new();
-        for (worker, listeners) in self.workers.iter().zip(gate.ports.open()?) {
-            worker.accept(&self.shared, listeners, &token);
-        }
-        gate.opened = Some(token);
-        self.listening.store(true, Ordering::Release);
-        info!(listen = ?self.listen, "port open");
-        self.journal.note(EventKind::PortOpened, "clients are accepted");
-        Ok(())
-    }
-
-    /// Closes the port; it may be opened again.
-    pub(crate) fn close(&self) -> Result<(), BindError> {
-        let mut gate = self.gate.lock();
-        let prepared = if gate.shut { Ok(()) } else { gate.ports.prepare_reopening() };
-        if let Some(token) = gate.opened.take() {
-            token.cancel();
-            self.listening.store(false, Ordering::Release);
-            info!(listen = ?self.listen, "port closed");
-            self.journal.note(EventKind::PortClosed, "clients are refused");
-        }
-        prepared
-    }
-
-    /// Closes the port for good. Established sessions go on.
-    pub fn shut(&self) {
-        self.gate.lock().shut = true;
-        // Nothing is bound any more when the gate is shut, so this cannot fail.
-        self.close().ok();
     }
 
     /// Puts new limits into use: at once for silence, from the next connection on for dialling.
@@ -257,6 +268,20 @@ impl Balancer {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// How many threads move bytes.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
     }
 
     /// The pool.

@@ -7,7 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A moment, in milliseconds since the program started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Millis(pub u64);
 
 impl Millis {
@@ -38,6 +49,13 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// A clock that goes on where another one stands now, so that moments of the two can be compared.
+    #[must_use]
+    pub fn continuing(now: Millis) -> Self {
+        let past = Instant::now().checked_sub(Duration::from_millis(now.0));
+        Self { start: past.unwrap_or_else(Instant::now), swept: AtomicU64::new(now.0) }
+    }
+
     /// The exact time.
     #[must_use]
     pub fn now(&self) -> Millis {

@@ -63,6 +63,8 @@ close_reasons! {
     LocalLimit = "local_limit",
     /// The program stops.
     Stopping = "stopping",
+    /// Another process goes on with it: no end, so it is never counted.
+    HandedOver = "handed_over",
 }
 
 impl CloseReason {
@@ -81,7 +83,7 @@ impl CloseReason {
     /// Whether the peers must see a reset: the stream did not end as they meant it.
     #[must_use]
     pub fn is_reset(self) -> bool {
-        !matches!(self, Self::ClientEnded | Self::BackendEnded)
+        !matches!(self, Self::ClientEnded | Self::BackendEnded | Self::HandedOver)
     }
 }
 
@@ -97,10 +99,19 @@ impl CloseCounts {
         }
     }
 
+    /// Adds `count` to the reason that `label` names; an unknown one is of a newer version.
+    pub(crate) fn add_labelled(&self, label: &str, count: u64) {
+        let known = CloseReason::ALL.iter().zip(&self.0);
+        for (_, own) in known.filter(|(reason, _)| reason.label() == label) {
+            own.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     /// Each reason with its count.
     pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        CloseReason::ALL.iter().copied().zip(counts)
+        let all = CloseReason::ALL.iter().copied().zip(counts);
+        all.filter(|(reason, _)| *reason != CloseReason::HandedOver)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::client_hello::server_name;
 use crate::close_reason::CloseReason;
+use crate::handover::LedgerRecord;
 
 /// Most entries that wait for the writer: what a storm of connections makes in a second or two,
 /// and about 2 MiB.
@@ -129,6 +130,22 @@ impl Slot {
         }))
     }
 
+    /// Goes on with the entry that another process began.
+    pub(crate) fn go_on(&self, client: SocketAddr, record: &LedgerRecord) -> Option<Box<Open>> {
+        let ledger = self.0.get()?.clone();
+        let begun = Instant::now().checked_sub(Duration::from_millis(record.lasted_ms));
+        Some(Box::new(Open {
+            ledger,
+            client,
+            begun: begun.unwrap_or_else(Instant::now),
+            local: record.local,
+            server_name: record.server_name.clone(),
+            received: AtomicU64::new(record.received),
+            sent: AtomicU64::new(record.sent),
+            reason: AtomicU8::new(0),
+        }))
+    }
+
     /// Notes a client that no backend served.
     pub(crate) fn unserved(&self, client: SocketAddr, begun: Instant, reason: CloseReason) {
         if let Some(ledger) = self.0.get() {
@@ -163,9 +180,24 @@ impl Open {
         self.reason.store(reason.number(), Ordering::Relaxed);
     }
 
-    /// Writes the entry. A session that was dropped without a reason was so because we stop.
+    /// What another process must know to go on with it.
+    pub(crate) fn record(&self) -> LedgerRecord {
+        LedgerRecord {
+            lasted_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            local: self.local,
+            server_name: self.server_name.clone(),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes the entry, unless another process goes on with it. A session that was dropped without
+    /// a reason was so because we stop.
     pub(crate) fn close(&mut self, backend: String, addr: SocketAddr) {
         let reason = CloseReason::from_number(self.reason.load(Ordering::Relaxed));
+        if reason == Some(CloseReason::HandedOver) {
+            return;
+        }
         self.ledger.add(Entry {
             client: self.client,
             served: Some(Served {

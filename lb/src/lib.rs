@@ -11,6 +11,7 @@
 pub mod balancer;
 
 pub mod budget;
+mod gate;
 pub mod listener;
 pub mod socket_options;
 pub mod worker;
@@ -31,6 +32,8 @@ pub mod dial;
 pub mod first_flight;
 pub mod relay;
 pub mod session;
+
+pub mod handover;
 
 pub mod clock;
 pub mod close_reason;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use tracing::warn;
 
 use crate::balancer::Shared;
 use crate::close_reason::CloseReason;
+use crate::handover::{PortRecord, PortSockets};
 use crate::socket_options;
 use crate::storm::SourceGuard;
 use crate::worker::Seat;
@@ -66,6 +68,46 @@ impl Ports {
     pub fn bind(listen: &[ListenAddr], workers: usize) -> Result<Self, BindError> {
         let group = |addr: &ListenAddr| bind_exclusively(addr.0, workers);
         Ok(Self { workers, groups: listen.iter().map(group).collect::<Result<_, _>>()? })
+    }
+
+    /// No address yet: those of another process will come.
+    #[must_use]
+    pub fn none(workers: usize) -> Self {
+        Self { workers, groups: Vec::new() }
+    }
+
+    /// Takes the sockets of another process, in the order of the records. They may listen already.
+    ///
+    /// # Errors
+    /// They are not as many as the records say.
+    pub fn adopt(&mut self, records: &[PortRecord], sockets: Vec<OwnedFd>) -> io::Result<()> {
+        let mut sockets = sockets.into_iter().map(Socket::from);
+        for record in records {
+            let waiting: Vec<_> = sockets.by_ref().take(record.sockets).collect();
+            if waiting.len() != record.sockets || waiting.len() != self.workers {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.groups.push(Group { addr: record.addr, waiting });
+        }
+        if sockets.next().is_some() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+    }
+
+    /// Handles of the sockets that do not listen.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub fn waiting(&self) -> io::Result<Vec<PortSockets>> {
+        let handles = |group: &Group| -> io::Result<PortSockets> {
+            let sockets = group.waiting.iter().map(|socket| socket.try_clone().map(Into::into));
+            Ok(PortSockets { addr: group.addr, sockets: sockets.collect::<Result<_, _>>()? })
+        };
+        self.groups.iter().map(handles).collect()
+    }
+
+    /// For how many workers there are sockets.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// The addresses that are bound.
@@ -167,7 +209,8 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct ClientPermit {
     shared: Arc<Shared>,
-    _permit: OwnedSemaphorePermit,
+    /// None for one that came from another process when all places were taken.
+    _permit: Option<OwnedSemaphorePermit>,
     _source: SourceGuard,
 }
 
@@ -176,7 +219,16 @@ impl ClientPermit {
     fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, source: IpAddr) -> Option<Self> {
         let source = shared.sources.admit(source, shared.settings.load().per_source)?;
         shared.open.fetch_add(1, Ordering::Relaxed);
-        Some(Self { shared: Arc::clone(shared), _permit: permit, _source: source })
+        Some(Self { shared: Arc::clone(shared), _permit: Some(permit), _source: source })
+    }
+
+    /// For a session that another process accepted: it is counted, also beyond the limits.
+    pub(crate) fn revived(shared: &Arc<Shared>, source: IpAddr) -> Self {
+        let permit = Semaphore::try_acquire_owned(Arc::clone(&shared.permits)).ok();
+        let source = shared.sources.admit(source, shared.settings.load().per_source);
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        let source = source.unwrap_or_default();
+        Self { shared: Arc::clone(shared), _permit: permit, _source: source }
     }
 
     /// Counts why the session ended.

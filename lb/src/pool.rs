@@ -174,6 +174,18 @@ impl Pool {
         self.current.load_full()
     }
 
+    /// The backend at this address, member or not.
+    #[must_use]
+    pub fn backend_at(&self, addr: SocketAddr) -> Option<Arc<Backend>> {
+        let set = self.current.load();
+        let members = set.entries.iter().map(|entry| &entry.backend);
+        let found = members.clone().find(|backend| backend.member.addr == addr).map(Arc::clone);
+        found.or_else(|| {
+            let retired = self.retired.lock();
+            retired.iter().find(|backend| backend.member.addr == addr).map(Arc::clone)
+        })
+    }
+
     /// Backends that are no members any more and still have connections.
     #[must_use]
     pub fn retired(&self) -> Vec<Arc<Backend>> {

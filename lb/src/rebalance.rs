@@ -52,7 +52,7 @@ pub struct Order {
 }
 
 /// Decides when to close how many sessions of whom.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rebalancer {
     uneven_since: Option<Millis>,
     last_step: Option<Millis>,

@@ -23,7 +23,7 @@ pub const SKIP_MIN: Duration = Duration::from_millis(500);
 pub const SKIP_MAX: Duration = Duration::from_secs(10);
 
 /// What the failures of one backend say about the next connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Refusals {
     /// Failures since the last success.
     in_a_row: u32,

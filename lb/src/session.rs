@@ -3,6 +3,7 @@
 //! The task that moves a session's bytes owns the sockets; everybody else may only read its
 //! [`Session`] and ask it to end. Each worker keeps its own list, so that lists are not contended.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use slab::Slab;
 use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
+use crate::handover::{DirectionRecord, SessionRecord, StandingPlace};
 use crate::ledger::Open;
 
 /// How many sessions a sweep looks at before it lets go of the list.
@@ -126,13 +128,49 @@ impl Session {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// Asks the session to end. The first reason stays.
-    pub fn cut(&self, reason: CloseReason) {
+    /// Asks the session to end. The first reason stays; whether this one is it.
+    pub fn cut(&self, reason: CloseReason) -> bool {
         let first =
             self.cut.compare_exchange(0, reason.number(), Ordering::AcqRel, Ordering::Relaxed);
         if first.is_ok() {
             self.waker.wake();
         }
+        first.is_ok()
+    }
+
+    /// Takes back that it stands still for another process.
+    pub(crate) fn stay(&self) {
+        let asked = CloseReason::HandedOver.number();
+        // Asked to end for a reason of its own: that stays.
+        self.cut.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Relaxed).ok();
+    }
+
+    /// Its part of what another process must know.
+    pub(crate) fn record(&self) -> SessionRecord {
+        let relaxed = Ordering::Relaxed;
+        SessionRecord {
+            worker: 0,
+            client: self.client,
+            backend: self.backend().member.addr,
+            opened: self.opened,
+            active: Millis(self.active.load(relaxed)),
+            half_closed: self.half_closed.load(relaxed),
+            grown: self.age.load(relaxed) == SETTLED,
+            patient: false,
+            up: DirectionRecord::default(),
+            down: DirectionRecord::default(),
+            ledger: self.entry.as_ref().map(|entry| entry.record()),
+        }
+    }
+
+    /// The session that another process had.
+    pub(crate) fn revived(record: &SessionRecord, guard: ConnectionGuard) -> Self {
+        let session = Self::new(record.client, guard, record.opened);
+        session.active.store(record.active.0, Ordering::Relaxed);
+        session.half_closed.store(record.half_closed, Ordering::Relaxed);
+        let age = if record.grown { SETTLED } else { YOUNG };
+        session.age.store(age, Ordering::Relaxed);
+        session
     }
 
     /// Why the session was asked to end, if it was; otherwise `waker` is woken when it is.
@@ -178,7 +216,7 @@ impl Session {
     }
 
     /// Adds the bytes since the last time to the backend's counts.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let received = self.received.swap(0, Ordering::Relaxed);
         let sent = self.sent.swap(0, Ordering::Relaxed);
         if received > 0 || sent > 0 {
@@ -204,6 +242,8 @@ impl Drop for Session {
 #[derive(Debug, Default)]
 pub struct Sessions {
     list: Mutex<Slab<Arc<Session>>>,
+    /// Those of the list that stand still for a hand-over.
+    pub(crate) standing: StandingPlace,
 }
 
 impl Sessions {
@@ -212,6 +252,9 @@ impl Sessions {
     pub fn add(self: &Arc<Self>, session: Session) -> SessionEntry {
         let session = Arc::new(session);
         let key = self.list.lock().insert(Arc::clone(&session));
+        if self.standing.departing() {
+            session.cut(CloseReason::HandedOver);
+        }
         SessionEntry { session, key, sessions: Arc::clone(self) }
     }
 
@@ -234,6 +277,18 @@ impl Sessions {
                 session.cut(reason);
             }
         });
+    }
+
+    /// Lets all stand still from their next poll on; how many will. On the worker's own thread that
+    /// is exact.
+    pub(crate) fn depart(&self) -> usize {
+        self.standing.set_departing(true);
+        let departing = Cell::new(0);
+        self.each(|session| {
+            let departs = session.cut(CloseReason::HandedOver);
+            departing.set(departing.get() + usize::from(departs));
+        });
+        departing.get()
     }
 
     /// Ends those that were silent for too long, settles the bytes of all, and lets those that
@@ -276,7 +331,7 @@ impl Sessions {
 pub struct SessionEntry {
     session: Arc<Session>,
     key: usize,
-    sessions: Arc<Sessions>,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl std::ops::Deref for SessionEntry {

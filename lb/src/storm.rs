@@ -52,6 +52,16 @@ pub struct TooMany;
 pub struct Bucket(AtomicU64);
 
 impl Bucket {
+    /// How far the budget is used, for another process.
+    pub(crate) fn used(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The budget of another process.
+    pub(crate) fn revived(used: u64) -> Self {
+        Self(AtomicU64::new(used))
+    }
+
     /// Takes one place; says how long to wait for it.
     ///
     /// # Errors
@@ -99,8 +109,9 @@ impl Sources {
     }
 }
 
-/// One connection counted on its source. Boxed, because most have no limit to count against.
-#[derive(Debug)]
+/// One connection counted on its source. Boxed, because most have no limit to count against; by
+/// default it is not counted.
+#[derive(Debug, Default)]
 pub struct SourceGuard(Option<Box<(Arc<Sources>, IpAddr)>>);
 
 impl Drop for SourceGuard {

@@ -13,12 +13,15 @@ use common::Tasks;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::balancer::{Settings, Shared};
+use crate::close_reason::CloseReason;
 use crate::dial::Dialer;
 use crate::first_flight::Hold;
+use crate::handover::Standing;
 use crate::listener::{ClientPermit, Waiting, accept_loop};
 use crate::relay::Relay;
 use crate::session::{Session, Sessions};
@@ -55,9 +58,23 @@ async fn run_session(
     establishing: std::pin::Pin<Box<impl Future<Output = Option<Relay>>>>,
     permit: ClientPermit,
 ) {
-    if let Some(relay) = establishing.await {
-        let reason = relay.await;
-        permit.ended(reason);
+    if let Some(mut relay) = establishing.await {
+        let reason = (&mut relay).await;
+        ended(relay, permit, reason);
+    }
+}
+
+/// The rest of a session that stood still.
+async fn resume_session(mut relay: Relay, permit: ClientPermit) {
+    let reason = (&mut relay).await;
+    ended(relay, permit, reason);
+}
+
+/// A session has ended, or another process may go on with it.
+fn ended(relay: Relay, permit: ClientPermit, reason: CloseReason) {
+    match reason {
+        CloseReason::HandedOver => relay.hand_in(permit),
+        reason => permit.ended(reason),
     }
 }
 
@@ -148,6 +165,40 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// Runs a task on this worker's thread.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.seat.tasks.spawn_on(&self.runtime, task);
+    }
+
+    /// Lets the sessions of this worker stand still, then runs `done`.
+    pub(crate) fn gather(&self, done: impl Future<Output = ()> + Send + 'static) {
+        let sessions = Arc::clone(&self.seat.sessions);
+        self.run(async move {
+            let departing = sessions.depart();
+            // Each stands as soon as its task was polled; their wake-ups are queued before ours.
+            while sessions.standing.len() < departing {
+                tokio::task::yield_now().await;
+            }
+            done.await;
+        });
+    }
+
+    /// Goes on with these sessions and with those that stand here.
+    pub(crate) fn go_on(&self, mut sessions: Vec<Standing>, done: oneshot::Sender<()>) {
+        let seat = self.seat.clone();
+        self.run(async move {
+            let place = &seat.sessions.standing;
+            place.set_departing(false);
+            sessions.append(&mut place.take());
+            for Standing { relay, permit } in sessions {
+                relay.session().stay();
+                seat.tasks.spawn(resume_session(relay, permit));
+            }
+            // Nobody need wait for it.
+            done.send(()).ok();
+        });
     }
 
     /// Ends the thread; what is left of its sessions is dropped.

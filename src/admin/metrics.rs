@@ -53,6 +53,9 @@ fn program(report: &Report) {
     gauge!(names::READY).set(flag(report.ready().is_ok()));
     gauge!(names::LISTENING).set(flag(report.balancer().listening()));
     counter!(names::LOG_LINES_LOST).absolute(lost_lines() as u64);
+    let (done, given_up) = report.desk().counts();
+    counter!(names::HANDOVERS, "result" => "done").absolute(done);
+    counter!(names::HANDOVERS, "result" => "given_up").absolute(given_up);
     let reloads = |result: &'static str, count: u64| {
         counter!(names::RELOADS, "result" => result).absolute(count);
     };

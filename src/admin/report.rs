@@ -11,6 +11,7 @@ use common::drain::StopPhase;
 use common::duration;
 use common::status::{
     BackendState, BackendStatus, Change, ConnectionStatus, Explanation, Rebalancing, Status,
+    TookOver,
 };
 use lb::clock::Millis;
 use lb::health::keeper::KeeperHandle;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::Limits;
+use crate::serve::handover::{Desk, ProgramRecord};
 use crate::telemetry::{COMMIT, VERSION};
 
 /// The running program, to be asked by the admin endpoint.
@@ -34,6 +36,7 @@ pub(crate) struct Report {
     pub(super) reloads_applied: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     pub(super) limits: Limits,
+    desk: Desk,
 }
 
 impl Report {
@@ -52,7 +55,36 @@ impl Report {
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             limits: Limits::default(),
+            desk: Desk::default(),
         }
+    }
+
+    /// Goes on with what another process counted.
+    pub(crate) fn inherit(&self, record: &ProgramRecord, took_over: TookOver) {
+        self.reloads_applied.fetch_add(record.reloads_applied, Ordering::Relaxed);
+        self.reloads_refused.fetch_add(record.reloads_refused, Ordering::Relaxed);
+        self.desk.took_over(record, took_over);
+    }
+
+    /// What another process goes on with.
+    pub(crate) fn program_record(&self) -> ProgramRecord {
+        let (handovers_done, handovers_failed) = self.desk.counts();
+        ProgramRecord {
+            reloads_applied: self.reloads_applied.load(Ordering::Relaxed),
+            reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
+            handovers_done,
+            handovers_failed,
+        }
+    }
+
+    /// Where hand-overs are asked for.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// The keeper of the pool.
+    pub(crate) fn keeper(&self) -> &KeeperHandle {
+        &self.keeper
     }
 
     /// The balancer that is reported on.
@@ -114,7 +146,7 @@ impl Report {
         ]
     }
 
-    fn phase(&self) -> StopPhase {
+    pub(crate) fn phase(&self) -> StopPhase {
         *self.phase.lock()
     }
 
@@ -222,7 +254,7 @@ fn shown(change: &Transition, now: Millis) -> Change {
         from: change.from.name().to_owned(),
         to: change.to.name().to_owned(),
         signal: change.signal.clone(),
-        rule: change.threshold.to_owned(),
+        rule: change.threshold.to_string(),
     }
 }
 

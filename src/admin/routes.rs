@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use common::drain::StopPhase;
 use common::duration;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -25,6 +26,9 @@ pub(super) const EVENTS: &str = "/v1/events";
 
 /// Says what a rebalancing would do, and does it on POST.
 const REBALANCE: &str = "/v1/rebalance";
+
+/// Tells about hand-overs, and begins one on POST.
+const UPGRADE: &str = "/v1/upgrade";
 
 /// Under which the members are.
 const MEMBERS: &str = "/v1/members/";
@@ -75,6 +79,7 @@ fn look(report: &Report, path: &str) -> Answer {
         },
         "/metrics" => response(StatusCode::OK, PROMETHEUS, metrics::render(report)),
         "/v1/status" => json(&report.status()),
+        UPGRADE => json(&report.desk().status()),
         _ => match path.strip_prefix(MEMBERS) {
             Some(name) => match report.explain(name) {
                 Some(explanation) => json(&explanation),
@@ -97,11 +102,14 @@ async fn change(report: &Report, caller: Caller, uri: &Uri) -> Answer {
         "undrain" => Some((name, false)),
         _ => None,
     });
-    if drain.is_none() && path != REBALANCE {
+    if drain.is_none() && path != REBALANCE && path != UPGRADE {
         return not_allowed("GET, HEAD");
     }
     if caller != Caller::Operator {
         return response(StatusCode::UNAUTHORIZED, TEXT, "verbs need the admin token\n");
+    }
+    if path == UPGRADE {
+        return upgrade(report);
     }
     let Some((name, drained)) = drain else {
         return rebalance(report, true).await;
@@ -119,6 +127,17 @@ async fn change(report: &Report, caller: Caller, uri: &Uri) -> Answer {
         Ok(false) => response(StatusCode::NOT_FOUND, TEXT, "no member of this name\n"),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
+}
+
+fn upgrade(report: &Report) -> Answer {
+    let refused = |reason: &'static str| response(StatusCode::CONFLICT, TEXT, reason);
+    if report.phase() != StopPhase::Serving {
+        return refused("the balancer stops\n");
+    }
+    if !report.desk().ask() {
+        return refused("a hand-over is under way\n");
+    }
+    json(&report.desk().status())
 }
 
 async fn rebalance(report: &Report, act: bool) -> Answer {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +49,24 @@ pub(crate) struct AdminSocket {
     listener: Listener,
     /// The address in use, with the port that was chosen for port 0.
     pub(crate) addr: AdminAddr,
+    ours: Arc<AtomicBool>,
+}
+
+/// Says whether the file of a unix socket is to be removed at the end: not if another process
+/// listens there.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership(Arc<AtomicBool>);
+
+impl Ownership {
+    /// It is another process's from now on.
+    pub(crate) fn renounce(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// It is ours from now on.
+    pub(crate) fn assume(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[derive(Debug)]
@@ -57,12 +76,17 @@ enum Listener {
 }
 
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    ours: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Gone already, or not ours to remove: then there is nothing to clean up.
-        std::fs::remove_file(&self.0).ok();
+        if self.ours.load(Ordering::Acquire) {
+            // Gone already, or not ours to remove: then there is nothing to clean up.
+            std::fs::remove_file(&self.path).ok();
+        }
     }
 }
 
@@ -70,19 +94,50 @@ impl AdminSocket {
     /// Binds the address.
     pub(crate) async fn bind(addr: &AdminAddr) -> io::Result<Self> {
         match addr {
-            AdminAddr::Tcp(wanted) => {
-                let listener = TcpListener::bind(wanted).await?;
-                let addr = AdminAddr::Tcp(listener.local_addr()?);
-                Ok(Self { listener: Listener::Tcp(listener), addr })
-            }
+            AdminAddr::Tcp(wanted) => Self::tcp(TcpListener::bind(wanted).await?),
             AdminAddr::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
-                let file = SocketFile(path.clone());
+                let socket = Self::unix(UnixListener::bind(path)?, path, true);
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-                Ok(Self { listener: Listener::Unix { listener, _file: file }, addr: addr.clone() })
+                Ok(socket)
             }
         }
+    }
+
+    /// Takes the socket of another process, which still owns it.
+    pub(crate) fn adopt(addr: &AdminAddr, socket: OwnedFd) -> io::Result<Self> {
+        match addr {
+            AdminAddr::Tcp(_) => Self::tcp(TcpListener::from_std(socket.into())?),
+            AdminAddr::Unix(path) => {
+                Ok(Self::unix(UnixListener::from_std(socket.into())?, path, false))
+            }
+        }
+    }
+
+    fn tcp(listener: TcpListener) -> io::Result<Self> {
+        let addr = AdminAddr::Tcp(listener.local_addr()?);
+        Ok(Self { listener: Listener::Tcp(listener), addr, ours: Arc::default() })
+    }
+
+    fn unix(listener: UnixListener, path: &Path, ours: bool) -> Self {
+        let ours = Arc::new(AtomicBool::new(ours));
+        let file = SocketFile { path: path.to_owned(), ours: Arc::clone(&ours) };
+        let listener = Listener::Unix { listener, _file: file };
+        Self { listener, addr: AdminAddr::Unix(path.to_owned()), ours }
+    }
+
+    /// Whose the file of a unix socket is.
+    pub(crate) fn ownership(&self) -> Ownership {
+        Ownership(Arc::clone(&self.ours))
+    }
+
+    /// A further handle, for another process.
+    pub(crate) fn handle(&self) -> io::Result<OwnedFd> {
+        let socket = match &self.listener {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix { listener, .. } => listener.as_fd(),
+        };
+        socket.try_clone_to_owned()
     }
 }
 

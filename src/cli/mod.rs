@@ -15,6 +15,7 @@ mod running;
 mod serve;
 mod status;
 mod token;
+mod upgrade;
 mod why;
 
 use std::ffi::OsString;
@@ -29,8 +30,8 @@ use crate::telemetry::BUILD;
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
 /// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
-/// `status`, `why`, `events`, `drain`, `undrain` and `rebalance` are about it. `certs`, `token`,
-/// `ca-hash` and `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or
+/// `status`, `why`, `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about it. `certs`,
+/// `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or
 /// wherever there is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
@@ -54,6 +55,7 @@ enum Command {
     Drain(drain::Drain),
     Undrain(drain::Undrain),
     Rebalance(rebalance::Rebalance),
+    Upgrade(upgrade::UpgradeCommand),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -85,6 +87,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Drain(drain) => drain.run(),
         Command::Undrain(undrain) => undrain.run(),
         Command::Rebalance(rebalance) => rebalance.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
     }
 }
 

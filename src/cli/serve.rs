@@ -11,7 +11,8 @@ use super::options::ConfigOptions;
 ///
 /// SIGHUP reloads the configuration, all of it or nothing; established sessions go on. SIGTERM or
 /// Ctrl-C stops in phases: /readyz fails (stop.lame_duck), the port closes and sessions go on
-/// (stop.drain_timeout), what is left is reset. A second signal skips the phase that runs.
+/// (stop.drain_timeout), what is left is reset. A second signal skips the phase that runs. SIGUSR2
+/// hands ports and sessions over to a new process of the program on the disk (`mainstay upgrade`).
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  mainstay serve --backend 10.0.0.11 --backend 10.0.0.12 --backend 10.0.0.13"

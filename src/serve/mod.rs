@@ -2,52 +2,66 @@
 //!
 //! The control thread runs here; bytes move on the workers of `lb`.
 
+pub(crate) mod handover;
 mod health_feed;
 mod limits;
 mod members;
 mod probe;
 mod reload;
+mod signals;
 mod state_dir;
 mod stop;
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use common::Tasks;
 use common::config::Config;
 use common::events::{EventKind, Journal};
 use lb::Balancer;
 use lb::balancer::StartError;
+use lb::budget::Budget;
 use lb::health::Keeper;
 use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::admin::{self, AdminSocket, AdminToken, Report};
 use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::ledger;
-use crate::telemetry;
+use crate::telemetry::{self, LogGuard};
+use handover::{Claim, Giver, Heir, Outcome, Passed};
 use members::Members;
 use reload::Reloader;
+use signals::{Signals, Wish};
 
 /// Runs until a signal asks to stop.
 pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
-    let (layers, config) = options.load()?;
-    let _log = telemetry::init(&config)?;
-    info!(build = telemetry::BUILD, pid = std::process::id(), "mainstay starts");
-    state_dir::prepare(&config)?;
-    let method = probe::method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
-    let budget = limits::apply(&config);
+    let claim = Claim::from_environment()?;
+    let (prepared, _log) = match Prepared::of(options) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if let Some(claim) = claim {
+                claim.refuse(&error);
+            }
+            return Err(error);
+        }
+    };
+    let (config, budget) = (&prepared.config, prepared.budget);
     let journal = Journal::new();
-    let balancer = Balancer::start(&config, budget, journal.clone());
-    let balancer = Arc::new(balancer.map_err(|error| not_started(&error))?);
     journal.note(EventKind::Started, format!("mainstay {} starts", telemetry::BUILD));
-    let ledger = ledger::keep(config.ledger.as_deref(), &balancer)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reloader = Reloader::new(options, layers, &config);
-    let stopped = runtime.block_on(control(&balancer, &config, method, reloader, ledger.reopen()));
+    let heir = match claim {
+        Some(claim) => Some(runtime.block_on(Heir::open(claim, config))?),
+        None => None,
+    };
+    let started = match &heir {
+        Some(heir) => Balancer::start_after(config, budget, journal, heir.predecessor()),
+        None => Balancer::start(config, budget, journal),
+    };
+    let balancer = Arc::new(started.map_err(|error| not_started(&error))?);
+    let ledger = ledger::keep(config.ledger.as_deref(), &balancer)?;
+    let stopped = runtime.block_on(control(&balancer, prepared, heir, ledger.reopen()));
     drop(runtime);
     match Arc::try_unwrap(balancer) {
         Ok(balancer) => balancer.stop(),
@@ -57,46 +71,107 @@ pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
     stopped
 }
 
+/// What is read and checked before anything is bound or taken over.
+struct Prepared {
+    config: Config,
+    method: ProbeMethod,
+    budget: Budget,
+    reloader: Reloader,
+}
+
+impl Prepared {
+    fn of(options: ConfigOptions) -> anyhow::Result<(Self, LogGuard)> {
+        let (layers, config) = options.load()?;
+        let log = telemetry::init(&config)?;
+        info!(build = telemetry::BUILD, pid = std::process::id(), "mainstay starts");
+        state_dir::prepare(&config)?;
+        let method = probe::method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
+        let budget = limits::apply(&config);
+        let reloader = Reloader::new(options, layers, &config);
+        Ok((Self { config, method, budget, reloader }, log))
+    }
+}
+
 /// Everything that is not moving bytes.
 async fn control(
     balancer: &Arc<Balancer>,
-    config: &Config,
-    method: ProbeMethod,
-    mut reloader: Reloader,
+    prepared: Prepared,
+    mut heir: Option<Heir>,
     ledger: Option<ledger::Reopen>,
 ) -> anyhow::Result<()> {
+    let Prepared { config, method, mut reloader, .. } = prepared;
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
     tasks.spawn_until_stopped("ledger", ledger::reopen_on_signals(ledger)?);
-    let token = admin_token(config)?;
-    let socket =
-        AdminSocket::bind(&config.admin).await.map_err(|error| not_bound(config, &error))?;
-    info!(admin = %socket.addr, "admin endpoint open");
+    let token = admin_token(&config)?;
+    let socket = admin_socket(&config, heir.as_mut()).await?;
+    let ownership = socket.ownership();
 
-    let members = Members::known(config);
-    let (keeper, handle) =
+    let members = Members::known(&config);
+    let (mut keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
-    tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
-    members.follow(handle.health.clone(), balancer.now(), &tasks);
     let report = Report::new(Arc::clone(balancer), handle.clone(), members.remembered.clone());
     let report = Arc::new(report);
-    tasks.spawn_until_stopped(
+    if let Some(heir) = &mut heir {
+        let took_over = heir.take_over(balancer).await?;
+        keeper.inherit(heir.estate());
+        report.inherit(heir.program(), took_over);
+        ownership.assume();
+    }
+    tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
+    members.follow(handle.health.clone(), balancer.now(), &tasks);
+    info!(admin = %socket.addr, "admin endpoint open");
+    let passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
+    let giver = Giver::new(Arc::clone(&report), &config, passed);
+    let door = tasks.child();
+    door.spawn_until_stopped(
         "admin",
         admin::serve(socket, Arc::clone(&report), token, tasks.child()),
     );
+    let predecessor = tasks.child();
+    if let Some(heir) = heir {
+        predecessor.spawn_until_stopped("hand-over", heir.follow(Arc::clone(balancer)));
+    }
+    let release = |successor| {
+        ownership.renounce();
+        door.stop();
+        notify(&[NotifyState::MainPid(successor)]);
+    };
 
     notify(&[NotifyState::Ready]);
-    while let Wish::Reload = signals.next().await {
-        notify_reloading();
-        report.reloaded(reloader.reload(balancer, &members.writer, &handle).await);
-        notify(&[NotifyState::Ready]);
+    loop {
+        match signals.wish(report.desk()).await {
+            Wish::Reload => {
+                notify_reloading();
+                report.reloaded(reloader.reload(balancer, &members.writer, &handle).await);
+                notify(&[NotifyState::Ready]);
+            }
+            Wish::HandOver => match giver.hand_over(&mut signals, &predecessor, release).await {
+                Outcome::Kept => {}
+                Outcome::KeptAndStop => break stop(&report, &reloader, &mut signals).await,
+                Outcome::Gone => break,
+            },
+            Wish::Stop => break stop(&report, &reloader, &mut signals).await,
+        }
     }
-    notify(&[NotifyState::Stopping]);
-    stop::in_phases(&report, reloader.stop_limits(), &mut signals).await;
     tasks.stop();
     tasks.finished().await;
     info!("mainstay stopped");
     Ok(())
+}
+
+async fn stop(report: &Report, reloader: &Reloader, signals: &mut Signals) {
+    notify(&[NotifyState::Stopping]);
+    stop::in_phases(report, reloader.stop_limits(), signals).await;
+}
+
+/// The admin socket: that of the process before, if there is one.
+async fn admin_socket(config: &Config, heir: Option<&mut Heir>) -> Result<AdminSocket, Stop> {
+    let bound = match heir.and_then(|heir| heir.socket(handover::ADMIN)) {
+        Some(socket) => AdminSocket::adopt(&config.admin, socket),
+        None => AdminSocket::bind(&config.admin).await,
+    };
+    bound.map_err(|error| not_bound(config, &error))
 }
 
 /// The token of the state directory; none where there is no such directory.
@@ -112,44 +187,6 @@ fn admin_token(config: &Config) -> anyhow::Result<Option<AdminToken>> {
             Ok(None)
         }
         token => token.map(Some),
-    }
-}
-
-/// What a signal asks for.
-enum Wish {
-    Reload,
-    Stop,
-}
-
-/// The signals we listen to.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self {
-            hangup: listen(SignalKind::hangup())?,
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The next wish. Cancel-safe.
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.hangup.recv() => Wish::Reload,
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-        }
-    }
-
-    /// Resolves when we are asked to stop, once more. Cancel-safe.
-    async fn stop(&mut self) {
-        while matches!(self.next().await, Wish::Reload) {}
     }
 }
 

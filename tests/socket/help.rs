@@ -34,6 +34,7 @@ const COMMANDS: &[&str] = &[
     "drain",
     "undrain",
     "rebalance",
+    "upgrade",
     "certs",
     "certs key",
     "certs upload",

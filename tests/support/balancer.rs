@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     descriptors: Option<u32>,
     entry: Vec<String>,
     listen: Option<SocketAddr>,
+    own_copy: bool,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -72,10 +74,32 @@ impl Setup {
         self
     }
 
+    /// With a copy of the program that the test may replace.
+    // Only one of the targets that share this needs it.
+    #[allow(dead_code)]
+    pub(crate) fn own_copy(mut self) -> Self {
+        self.own_copy = true;
+        self
+    }
+
+    /// With one more variable in its environment.
+    // Only one of the targets that share this needs it.
+    #[allow(dead_code)]
+    pub(crate) fn environment(mut self, name: &'static str, value: PathBuf) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     /// Starts it and waits until every backend is UP, but those that are down.
     pub(crate) fn start(self) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = self.command();
+        let mut program = PathBuf::from(MAINSTAY);
+        if self.own_copy {
+            program = dir.path().join(PROGRAM);
+            std::fs::copy(MAINSTAY, &program).unwrap();
+        }
+        let mut command = self.command(&program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let admin = dir.path().join("admin.sock");
         let listen = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         command
@@ -110,21 +134,25 @@ impl Setup {
         balancer
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, program: &Path) -> Command {
         let mut words = self.entry.clone();
         if let Some(most) = self.descriptors {
             // exec keeps the process id, so that signals reach the balancer and not a shell.
             let script = format!("ulimit -n {most} && exec \"$@\"");
             words.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
         }
-        words.push(MAINSTAY.to_owned());
+        words.push(program.display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command
     }
 }
 
-const CONFIG: &str = "mainstay.toml";
+/// The configuration file in the directory of a balancer.
+pub(crate) const CONFIG: &str = "mainstay.toml";
+
+/// Its own copy of the program there.
+pub(crate) const PROGRAM: &str = "mainstay";
 
 fn keep_log(child: &mut Child) -> Arc<Mutex<String>> {
     use std::io::BufRead;
@@ -247,6 +275,12 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
+        // Another process may have taken over meanwhile.
+        let successor = self.try_status().map(|status| status.pid);
+        if let Some(pid) = successor.filter(|pid| *pid != self.child.id()) {
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+            kill_process(pid.unwrap(), Signal::KILL).ok();
+        }
         // Both fail only for a process that has ended already.
         self.child.kill().ok();
         self.child.wait().ok();

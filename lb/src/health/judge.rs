@@ -13,6 +13,7 @@
 //! thousands of them makes it slower still. One that is gone loses them at once, because clients
 //! hang on them otherwise.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ pub enum Rank {
 }
 
 /// One change of state and what brought it about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// Before.
     pub from: State,
@@ -114,11 +115,11 @@ pub struct Transition {
     /// What was seen.
     pub signal: String,
     /// The rule that it met.
-    pub threshold: &'static str,
+    pub threshold: Cow<'static, str>,
 }
 
 /// The judge of one backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthJudge {
     state: State,
     since: Millis,
@@ -238,7 +239,7 @@ impl HealthJudge {
             to,
             at: now,
             signal: signal.into(),
-            threshold: "at once",
+            threshold: "at once".into(),
         }))
     }
 
@@ -336,7 +337,8 @@ impl HealthJudge {
         if to != State::Drain {
             self.port_closed = None;
         }
-        Some(self.remember(Transition { from, to: self.state(), at: now, signal, threshold }))
+        let (to, threshold) = (self.state(), threshold.into());
+        Some(self.remember(Transition { from, to, at: now, signal, threshold }))
     }
 
     fn remember(&mut self, transition: Transition) -> Transition {

@@ -4,18 +4,22 @@
 //! What follows from a verdict is done here too: sessions of a dead backend are cut, and the port is
 //! closed when nobody serves. It runs on the control thread; the data path only reads the snapshot.
 
+mod command;
 mod leaving;
 mod load;
 mod notes;
+mod record;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::status::Rebalancing;
 use common::{Membership, MembershipFeed, Tasks};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
+
+pub use command::Command;
+pub use record::KeeperRecord;
 
 use super::prober::{ProbeMethod, Report, probe_loop};
 use super::{HealthJudge, Outcome, Rank, State, Transition};
@@ -23,6 +27,7 @@ use crate::backend::Backend;
 use crate::balancer::Balancer;
 use crate::clock::Millis;
 use crate::close_reason::CloseReason;
+use crate::handover::WardRecord;
 use crate::pool::{BackendSet, Entry};
 use crate::rebalance::Rebalancer;
 use crate::slow_start;
@@ -40,31 +45,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// Time without any backend that serves after which the port is closed: a restart of the last
 /// master must not flap it.
 const CLOSE_AFTER: Duration = Duration::from_secs(1);
-
-/// What an operator or a reload asks for.
-#[derive(Debug)]
-pub enum Command {
-    /// Drain the backend of this name, or take that back. Answers whether there is one.
-    Drain {
-        /// Name of the member.
-        name: String,
-        /// Whether it shall be drained.
-        drained: bool,
-        /// In which time its sessions are closed; none are without one.
-        over: Option<Duration>,
-        /// Where the answer goes.
-        answer: oneshot::Sender<bool>,
-    },
-    /// Question the backends in another way from now on.
-    Probe(ProbeMethod),
-    /// Move load now, without waiting for the imbalance to last; or only say what that would do.
-    Rebalance {
-        /// Whether to do it.
-        act: bool,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Rebalancing>,
-    },
-}
 
 /// The health of one member, for people.
 #[derive(Clone, Debug)]
@@ -116,6 +96,8 @@ pub struct Keeper {
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     commands: mpsc::Receiver<Command>,
     health: watch::Sender<Arc<Vec<MemberHealth>>>,
+    /// What another process knew of the members, and until when it is worth something.
+    inherited: (Vec<WardRecord>, Millis),
 }
 
 /// The keeper's other ends.
@@ -154,6 +136,7 @@ impl Keeper {
             reports: mpsc::channel(REPORTS_MAX),
             commands,
             health,
+            inherited: (Vec::new(), Millis::default()),
         };
         let reports = keeper.reports.0.clone();
         (keeper, KeeperHandle { commands: sender, reports, health: feed })
@@ -175,7 +158,7 @@ impl Keeper {
                     self.follow(&membership);
                 }
                 Some(report) = self.reports.1.recv() => self.hear(&report),
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some(command) = self.commands.recv() => self.obey(command).await,
                 _ = tick.tick() => self.let_time_pass(),
             }
         }
@@ -207,17 +190,16 @@ impl Keeper {
     }
 
     fn new_ward(&self, backend: Arc<Backend>, now: Millis) -> Ward {
-        let (state, feed) = watch::channel(State::Pending);
+        let (records, until) = &self.inherited;
+        let fits = |record: &&WardRecord| record.addr == backend.member.addr && now < *until;
+        let known = records.iter().find(fits);
+        let judge = known.map_or_else(|| HealthJudge::new(now), |record| record.judge.clone());
+        let (state, feed) = watch::channel(judge.state());
         let prober = self.tasks.child();
         self.start_prober(&prober, &backend, feed);
-        Ward {
-            backend,
-            judge: HealthJudge::new(now),
-            slow_start: None,
-            emptied_by: None,
-            state,
-            prober,
-        }
+        let slow_start = known.and_then(|record| record.slow_start);
+        let emptied_by = known.and_then(|record| record.emptied_by);
+        Ward { backend, judge, slow_start, emptied_by, state, prober }
     }
 
     fn start_prober(&self, prober: &Tasks, backend: &Arc<Backend>, feed: watch::Receiver<State>) {
@@ -269,7 +251,7 @@ impl Keeper {
         };
         let (from, to) = (transition.from.name(), transition.to.name());
         let (backend, signal, rule) =
-            (&ward.backend.member.name, &transition.signal, transition.threshold);
+            (&ward.backend.member.name, &transition.signal, transition.threshold.as_ref());
         info!(backend, from, to, signal, rule, "backend changed its state");
         // A suspect kept its connections, so there is nothing to catch up with.
         let returns = transition.to == State::Up && transition.from != State::Suspect;
@@ -293,8 +275,15 @@ impl Keeper {
         self.balancer.cut(reason, |session| session.backend().is(backend));
     }
 
-    fn obey(&mut self, command: Command) {
+    /// Never waits, but for the end of a pause.
+    async fn obey(&mut self, command: Command) {
         match command {
+            Command::Pause { answer, resume } => {
+                if answer.send(self.record()).is_ok() {
+                    // Its end is what counts.
+                    resume.await.ok();
+                }
+            }
             Command::Drain { name, drained, over, answer } => {
                 let found = self.drain(&name, drained, over);
                 // Whoever asked and is gone does not want to know.

@@ -4,7 +4,8 @@
 use std::fmt;
 
 /// What one probe saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is ready: 200, or a TCP connect where that is the whole probe.
     Ready,

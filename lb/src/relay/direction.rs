@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::pipes::{Pipe, Pipes};
 use super::policy::MoverPolicy;
+use crate::handover::{DirectionRecord, HeldRecord, StreamRecord};
 
 /// Size of the scratch buffer of each thread.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -74,6 +75,26 @@ enum Stream {
     Ended,
 }
 
+impl From<Stream> for StreamRecord {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            Stream::Open => Self::Open,
+            Stream::Ending => Self::Ending,
+            Stream::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<StreamRecord> for Stream {
+    fn from(stream: StreamRecord) -> Self {
+        match stream {
+            StreamRecord::Open => Self::Open,
+            StreamRecord::Ending => Self::Ending,
+            StreamRecord::Ended => Self::Ended,
+        }
+    }
+}
+
 /// One direction of a session.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
@@ -86,6 +107,49 @@ pub(super) struct Direction {
 }
 
 impl Direction {
+    /// What another process must know to go on with it.
+    pub(super) fn record(&self) -> DirectionRecord {
+        let held = match &self.held {
+            Held::Nothing | Held::Piped { filled: 0, .. } => HeldRecord::Nothing,
+            Held::Copied { .. } => HeldRecord::Bytes(self.held_bytes().len()),
+            Held::Piped { pipe, filled } => HeldRecord::Piped { filled: *filled, size: pipe.size },
+        };
+        DirectionRecord { stream: self.stream.into(), held }
+    }
+
+    /// The bytes that it holds in memory.
+    pub(super) fn held_bytes(&self) -> &[u8] {
+        match &self.held {
+            Held::Copied { bytes, given } => bytes.get(*given..).unwrap_or_default(),
+            Held::Nothing | Held::Piped { .. } => &[],
+        }
+    }
+
+    /// The pipe that holds bytes, if one does.
+    pub(super) fn held_pipe(&self) -> Option<&Pipe> {
+        match &self.held {
+            Held::Piped { pipe, filled } if *filled > 0 => Some(pipe),
+            Held::Nothing | Held::Copied { .. } | Held::Piped { .. } => None,
+        }
+    }
+
+    /// The direction that another process had. `None` if what it held is not what came.
+    pub(super) fn revived(
+        record: &DirectionRecord,
+        bytes: &[u8],
+        pipe: Option<Pipe>,
+    ) -> Option<Self> {
+        let held = match (record.held, pipe) {
+            (HeldRecord::Nothing, None) => Held::Nothing,
+            (HeldRecord::Bytes(length), None) if length == bytes.len() => {
+                Held::Copied { bytes: bytes.into(), given: 0 }
+            }
+            (HeldRecord::Piped { filled, .. }, Some(pipe)) => Held::Piped { pipe, filled },
+            _ => return None,
+        };
+        Some(Self { held, stream: record.stream.into(), ..Self::default() })
+    }
+
     /// Whether the source has ended and the sink was told.
     pub(super) fn ended(&self) -> bool {
         self.stream == Stream::Ended

@@ -8,6 +8,7 @@
 //! What is promised: no byte is lost, repeated or reordered, in either mover and in any switch.
 
 mod direction;
+mod parcel;
 mod pipes;
 mod policy;
 

@@ -67,6 +67,18 @@ impl Pipes {
         None
     }
 
+    /// A pipe of another process, with what is in it. It counts, also beyond the limit: the bytes
+    /// must go somewhere.
+    pub(super) fn adopt(&self, reader: OwnedFd, writer: OwnedFd, size: usize) -> Pipe {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Pipe { reader, writer, size }
+    }
+
+    /// Adds what another process was denied.
+    pub(crate) fn add_denied(&self, denied: u64) {
+        self.denied.fetch_add(denied, Ordering::Relaxed);
+    }
+
     fn reserve(&self) -> bool {
         let grow = |open: usize| (open < self.limit).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()

@@ -29,7 +29,7 @@ impl Keeper {
             }
         };
         let (from, to) = (transition.from.name(), transition.to.name());
-        let (signal, rule) = (&transition.signal, transition.threshold);
+        let (signal, rule) = (&transition.signal, &transition.threshold);
         let text = format!("{from} to {to}: {signal} ({rule})");
         self.balancer.journal().note_about(kind, name, text);
     }

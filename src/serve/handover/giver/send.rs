@@ -1,0 +1,102 @@
+//! What the old process says to the new one.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lb::balancer::Predecessor;
+use lb::handover::{Departure, Estate, PortSockets};
+use lb::health::Command;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::warn;
+
+use super::super::frame::{BATCH, Frame, Offer, lent};
+use super::{Attempt, DECIDE_MAX, FOLLOW_STEP, MOVE_MAX};
+
+impl Attempt<'_> {
+    pub(super) async fn offer(&mut self) -> anyhow::Result<()> {
+        let balancer = self.report.balancer();
+        let mut handles = vec![self.mint.reader()?];
+        for passed in &self.giver.passed {
+            handles.push(passed.socket.try_clone()?);
+        }
+        let offer = Offer {
+            pid: std::process::id(),
+            predecessor: Predecessor {
+                workers: balancer.worker_count(),
+                now: balancer.now(),
+                listen: balancer.listen().to_vec(),
+            },
+            fixed: self.giver.fixed.clone(),
+            sockets: self.giver.passed.iter().map(|passed| passed.name.to_owned()).collect(),
+        };
+        Ok(self.channel.say(&Frame::Offer(offer), &lent(&handles)).await?)
+    }
+
+    /// Lets everything stand still and sends it.
+    pub(super) async fn move_all(&mut self) -> anyhow::Result<()> {
+        self.report.desk().enter("sessions move");
+        self.deadline = Instant::now() + MOVE_MAX;
+        timeout_at(self.deadline, self.move_in_time()).await?
+    }
+
+    async fn move_in_time(&mut self) -> anyhow::Result<()> {
+        let balancer = Arc::clone(self.report.balancer());
+        let (answer, answered) = oneshot::channel();
+        let (resume, resumed) = oneshot::channel();
+        let pause = Command::Pause { answer, resume: resumed };
+        self.report.keeper().commands.send(pause).await?;
+        self.resume = Some(resume);
+        let keeper = answered.await?;
+        let since = Instant::now();
+        self.departure = balancer.stand_still().await;
+        let ports = balancer.port_sockets()?;
+        self.estate = Estate {
+            ports: ports.iter().map(PortSockets::record).collect(),
+            wards: keeper.wards,
+            rebalancer: keeper.rebalancer,
+            ..balancer.estate()
+        };
+        let frame = Frame::Estate {
+            estate: Box::new(self.estate.clone()),
+            program: self.report.program_record(),
+            standing_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let sockets: Vec<OwnedFd> = ports.into_iter().flat_map(|port| port.sockets).collect();
+        self.channel.say(&frame, &lent(&sockets)).await?;
+        let departure = std::mem::take(&mut self.departure);
+        let sent = self.send_sessions(&departure).await;
+        self.departure = departure;
+        sent?;
+        let sessions = self.departure.len();
+        Ok(self.channel.say(&Frame::All { sessions }, &[]).await?)
+    }
+
+    pub(super) async fn send_sessions(&mut self, departure: &Departure) -> std::io::Result<()> {
+        let mut parcels = departure.parcels();
+        loop {
+            let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.channel.say_sessions(batch).await?;
+        }
+    }
+
+    pub(super) async fn decide(&mut self) -> anyhow::Result<()> {
+        self.deadline = Instant::now() + DECIDE_MAX;
+        self.mint.put()?;
+        Ok(self.channel.say(&Frame::Yours, &[]).await?)
+    }
+
+    /// What was counted since, for whoever still listens.
+    pub(super) async fn part(&mut self) -> anyhow::Result<()> {
+        let later = Box::new(self.report.balancer().estate().since(&self.estate));
+        let bye = Frame::Bye { later };
+        // A new process that is gone cannot count, and one that stands still need not.
+        if let Ok(Err(error)) = timeout(FOLLOW_STEP, self.channel.say(&bye, &[])).await {
+            warn!(%error, "hand-over: last counts lost");
+        }
+        Ok(())
+    }
+}
