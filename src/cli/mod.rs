@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod drain;
 mod events;
+mod forget;
 mod import;
 mod input;
 mod kubeadm_config;
@@ -14,6 +15,7 @@ mod rebalance;
 mod running;
 mod serve;
 mod status;
+mod ticket;
 mod token;
 mod upgrade;
 mod why;
@@ -56,6 +58,8 @@ enum Command {
     Undrain(drain::Undrain),
     Rebalance(rebalance::Rebalance),
     Upgrade(upgrade::UpgradeCommand),
+    Ticket(ticket::Ticket),
+    Forget(forget::Forget),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -78,6 +82,8 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
+        Command::Ticket(ticket) => ticket.run(),
+        Command::Forget(forget) => forget.run(),
         Command::Certs(certs) => certs.run(),
         Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),
