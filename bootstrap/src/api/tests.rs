@@ -1,1 +1,1 @@
-
+//! The API over HTTP, request by request.

@@ -1,3 +1,5 @@
+//! The coordinator as its callers see it.
+
 use super::*;
 use crate::protocol::Intent;
 use crate::registry::members::Claim;

@@ -1,3 +1,5 @@
+//! The registry, event by event.
+
 use super::*;
 use crate::protocol::{Intent, JoinPhase, Made, Task, WorkOutcome};
 use crate::registry::refusal::RefusedKind;

@@ -10,10 +10,16 @@
 //! A turn that ends, however, leaves a revocation behind if credentials were made for it; that goes
 //! to the next agent that asks for work and is kept until one says that it is done.
 
+mod issuing;
+mod steps;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use issuing::Issuing;
+use steps::ended;
 
 use crate::protocol::{
     JoinAnswer, JoinOutcome, JoinPhase, Made, Task, Work, WorkOutcome, WorkResult,
@@ -98,7 +104,6 @@ struct Turn {
     joiner: String,
     sealing_key: String,
     stage: Stage,
-    began: Duration,
     deadline: Duration,
     heard: Duration,
 }
@@ -113,79 +118,11 @@ enum Stage {
     Settling { made: Made },
 }
 
-/// The making of credentials.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Issuing {
-    work: u64,
-    /// Who has the work, and since when.
-    by: Option<(String, Duration)>,
-    /// All who were given it: only they may answer.
-    asked: Vec<String>,
-    /// How often it did not work, and who said why last.
-    failures: u32,
-    last_failure: Option<(String, String)>,
-    /// Since when nobody has it, and from when on it is given away.
-    idle_since: Duration,
-    not_before: Duration,
-}
-
-impl Issuing {
-    fn new(work: u64, now: Duration) -> Self {
-        Self { work, idle_since: now, not_before: now, ..Self::default() }
-    }
-
-    /// Whether an agent may have the work now.
-    fn is_free(&self, now: Duration) -> bool {
-        let lost = |(_, since): &(String, Duration)| now.saturating_sub(*since) >= ISSUE_MAX;
-        now >= self.not_before && self.by.as_ref().is_none_or(lost)
-    }
-
-    fn give(&mut self, agent: &str, now: Duration) {
-        self.by = Some((agent.to_owned(), now));
-        if !self.asked.iter().any(|name| name == agent) {
-            self.asked.push(agent.to_owned());
-        }
-    }
-
-    fn failed(&mut self, agent: &str, reason: String, now: Duration) {
-        if self.by.as_ref().is_some_and(|(name, _)| name == agent) {
-            self.by = None;
-            self.failures = self.failures.saturating_add(1);
-            self.last_failure = Some((agent.to_owned(), reason));
-            self.idle_since = now;
-            self.not_before = now.saturating_add(ISSUE_PAUSE);
-        }
-    }
-
-    fn message(&self) -> String {
-        match (&self.by, &self.last_failure) {
-            (Some((name, _)), _) => format!("{name} makes the credentials"),
-            (None, Some((name, reason))) => format!("{name} could not make credentials: {reason}"),
-            (None, None) => "waits for a master that makes the credentials".to_owned(),
-        }
-    }
-
-    /// Why nobody will make credentials any more.
-    fn hopeless(&self, now: Duration) -> Option<String> {
-        let nobody = self.by.is_none() && now.saturating_sub(self.idle_since) >= AGENT_WAIT;
-        if !nobody && self.failures < ISSUE_TRIES {
-            return None;
-        }
-        Some(match &self.last_failure {
-            Some((name, reason)) => format!("no master made credentials; {name}: {reason}"),
-            None => "no master can make credentials: none that is UP runs `mainstay agent` with \
-                     /etc/kubernetes/admin.conf and the CA keys"
-                .to_owned(),
-        })
-    }
-}
-
 /// A join that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Waiting {
     joiner: String,
     sealing_key: String,
-    since: Duration,
     heard: Duration,
 }
 
@@ -247,9 +184,7 @@ impl JoinTurns {
                 SavedStage::Settling { made } => (Stage::Settling { made }, SETTLE_MAX),
             };
             let heard = Duration::ZERO;
-            let began = Duration::ZERO;
-            turns.current =
-                Some(Turn { joiner, sealing_key, stage, began, deadline: limit, heard });
+            turns.current = Some(Turn { joiner, sealing_key, stage, deadline: limit, heard });
         }
         turns
     }
@@ -283,16 +218,16 @@ impl JoinTurns {
         std::mem::take(&mut self.events)
     }
 
-    /// Who has the turn, how far it is, when the turn ends by itself, and since when it has it.
+    /// Who has the turn, and how far it is.
     #[must_use]
-    pub fn holder(&self) -> Option<(&str, JoinPhase, Duration, Duration)> {
+    pub fn holder(&self) -> Option<(&str, JoinPhase, Duration)> {
         let turn = self.current.as_ref()?;
-        Some((&turn.joiner, turn.phase(), turn.deadline, turn.began))
+        Some((&turn.joiner, turn.phase(), turn.deadline))
     }
 
-    /// Who waits, in order, and since when.
-    pub fn waiting(&self) -> impl Iterator<Item = (&str, Duration)> {
-        self.queue.iter().map(|waiting| (waiting.joiner.as_str(), waiting.since))
+    /// Who waits, in order.
+    pub fn waiting(&self) -> impl Iterator<Item = &str> {
+        self.queue.iter().map(|waiting| waiting.joiner.as_str())
     }
 
     /// A joiner asks for its turn, or says that it is still there.
@@ -322,7 +257,6 @@ impl JoinTurns {
             None => self.queue.push_back(Waiting {
                 joiner: joiner.to_owned(),
                 sealing_key: sealing_key.to_owned(),
-                since: now,
                 heard: now,
             }),
         }
@@ -441,178 +375,10 @@ impl JoinTurns {
             joiner: next.joiner,
             sealing_key: next.sealing_key,
             stage: Stage::Issuing(Issuing::new(work, now)),
-            began: now,
             deadline: now.saturating_add(TURN_MAX),
             heard: next.heard,
         });
     }
-
-    /// The joiner lost its key, so what was made for it is of no use.
-    fn reissue(&mut self, sealing_key: &str, now: Duration, unix: u64) {
-        let work = self.next_work();
-        let Some(turn) = &mut self.current else {
-            return;
-        };
-        sealing_key.clone_into(&mut turn.sealing_key);
-        let old = std::mem::replace(&mut turn.stage, Stage::Issuing(Issuing::new(work, now)));
-        turn.deadline = now.saturating_add(TURN_MAX);
-        self.revoke(old.made(), unix);
-    }
-
-    fn issued(
-        &mut self,
-        agent: &str,
-        id: u64,
-        sealed: String,
-        made: Made,
-        now: Duration,
-        unix: u64,
-    ) {
-        let wanted = self.current.as_mut().filter(|turn| turn.wants(id, agent));
-        let Some(turn) = wanted else {
-            // The turn is over, or another agent was quicker.
-            self.revoke(Some(made), unix);
-            return;
-        };
-        turn.stage = Stage::Ready { sealed, made: made.clone(), by: agent.to_owned() };
-        turn.deadline = now.saturating_add(TURN_MAX);
-        let (joiner, by) = (turn.joiner.clone(), agent.to_owned());
-        self.events.push(TurnEvent::Issued { joiner, by, token_id: made.token_id });
-    }
-
-    fn failed(&mut self, agent: &str, id: u64, reason: String, now: Duration) {
-        let turn = self.current.as_mut().filter(|turn| turn.wants(id, agent));
-        if let Some(Turn { stage: Stage::Issuing(issuing), .. }) = turn {
-            issuing.failed(agent, reason, now);
-        }
-    }
-
-    fn revoked(&mut self, id: u64) {
-        let done = self.handed.iter().find(|(_, (handed, _))| *handed == id);
-        if let Some(token_id) = done.map(|(token_id, _)| token_id.clone()) {
-            self.handed.remove(&token_id);
-            self.revocations.retain(|one| one.made.token_id != token_id);
-        }
-    }
-
-    fn end(&mut self, joined: bool, reason: &str, now: Duration, unix: u64) {
-        let Some(turn) = self.current.take() else {
-            return;
-        };
-        self.revoke(turn.stage.made(), unix);
-        let phase = if joined { JoinPhase::Joined } else { JoinPhase::Failed };
-        let reason: String = reason.chars().take(400).collect();
-        self.ended.insert(turn.joiner.clone(), (phase, reason.clone(), now));
-        self.events.push(TurnEvent::Ended { joiner: turn.joiner, joined, reason });
-    }
-
-    fn revoke(&mut self, made: Option<Made>, unix: u64) {
-        let Some(made) = made else {
-            return;
-        };
-        if self.revocations.len() >= REVOCATIONS_MAX {
-            self.revocations.remove(0);
-        }
-        self.revocations.push(Revocation { made, since: unix });
-    }
-
-    fn next_work(&mut self) -> u64 {
-        self.last_work = self.last_work.wrapping_add(1);
-        self.last_work
-    }
-
-    /// What a joiner would be told, without telling it: its silence goes on.
-    #[must_use]
-    pub fn peek(&self, joiner: &str, now: Duration) -> JoinAnswer {
-        self.answer(joiner, now)
-    }
-
-    fn answer(&self, joiner: &str, now: Duration) -> JoinAnswer {
-        if let Some(turn) = self.current.as_ref().filter(|turn| turn.joiner == joiner) {
-            return turn.answer(now);
-        }
-        if let Some((phase, message, _)) = self.ended.get(joiner) {
-            return ended(*phase, message.clone());
-        }
-        let before = self.queue.iter().take_while(|waiting| waiting.joiner != joiner).count();
-        let holder = self.current.as_ref().map(|turn| turn.joiner.as_str());
-        JoinAnswer {
-            phase: JoinPhase::Queued,
-            position: before + usize::from(self.current.is_some()),
-            message: format!("{} has the turn", holder.unwrap_or("nobody")),
-            deadline_seconds: None,
-            credentials: None,
-        }
-    }
-}
-
-impl Stage {
-    fn made(&self) -> Option<Made> {
-        match self {
-            Self::Issuing(_) => None,
-            Self::Ready { made, .. } | Self::Settling { made } => Some(made.clone()),
-        }
-    }
-}
-
-impl Turn {
-    fn phase(&self) -> JoinPhase {
-        match self.stage {
-            Stage::Issuing(_) => JoinPhase::Issuing,
-            Stage::Ready { .. } => JoinPhase::Ready,
-            Stage::Settling { .. } => JoinPhase::Settling,
-        }
-    }
-
-    /// Whether the result of this work is waited for, from this agent.
-    fn wants(&self, id: u64, agent: &str) -> bool {
-        let Stage::Issuing(issuing) = &self.stage else {
-            return false;
-        };
-        issuing.work == id && issuing.asked.iter().any(|name| name == agent)
-    }
-
-    /// Why the turn is over by now, if it is.
-    fn over(&self, now: Duration) -> Option<String> {
-        if now >= self.deadline {
-            return Some(match self.stage {
-                Stage::Settling { .. } => "its apiserver was not ready in time".to_owned(),
-                _ => "kubeadm did not end in time".to_owned(),
-            });
-        }
-        // Once kubeadm is done, nothing depends on the joiner any more.
-        let waits = !matches!(self.stage, Stage::Settling { .. });
-        if waits && now.saturating_sub(self.heard) >= JOINER_SILENT {
-            return Some(format!("it was not heard for {}s", JOINER_SILENT.as_secs()));
-        }
-        match &self.stage {
-            Stage::Issuing(issuing) => issuing.hopeless(now),
-            Stage::Ready { .. } | Stage::Settling { .. } => None,
-        }
-    }
-
-    fn answer(&self, now: Duration) -> JoinAnswer {
-        let (message, credentials) = match &self.stage {
-            Stage::Issuing(issuing) => (issuing.message(), None),
-            Stage::Ready { sealed, by, .. } => {
-                (format!("credentials by {by}"), Some(sealed.clone()))
-            }
-            Stage::Settling { .. } => {
-                ("waits for its apiserver to be in rotation".to_owned(), None)
-            }
-        };
-        JoinAnswer {
-            phase: self.phase(),
-            position: 0,
-            message,
-            deadline_seconds: Some(self.deadline.saturating_sub(now).as_secs()),
-            credentials,
-        }
-    }
-}
-
-fn ended(phase: JoinPhase, message: String) -> JoinAnswer {
-    JoinAnswer { phase, position: 0, message, deadline_seconds: None, credentials: None }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Turns, event by event, without clocks or sockets.
+
 use super::*;
 use proptest::prelude::*;
 
