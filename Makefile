@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test tools handover bench lint docs clean
+.PHONY: help build release demo test tools handover bench lint docs deb static clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,13 @@ lint: ## formatting, clippy, house rules, docs, unit file; machete and deny if t
 # The pages are for those who change the code, so private items are shown and may be linked to.
 docs: ## build the documentation of the code: target/doc
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
+
+deb: release ## make target/deb/mainstay_*.deb, with unit files, manual pages and completions
+	@sh deploy/deb/build.sh "$(CARGO_TARGET_DIR)/release/mainstay" "$(CARGO_TARGET_DIR)/deb"
+
+# A program that needs no C library, for hosts other than Debian and for the image.
+static: ## build the program for use without a C library: target/MACHINE-unknown-linux-musl/release/mainstay
+	@sh deploy/static.sh
 
 clean: ## remove everything that was built or measured
 	$(CARGO) clean

@@ -4,18 +4,18 @@ mod api;
 mod ca_hash;
 mod certs;
 mod check;
+mod completions;
 mod drain;
 mod events;
-mod forget;
 mod import;
 mod input;
 mod kubeadm_config;
+mod man;
 mod options;
 mod rebalance;
 mod running;
 mod serve;
 mod status;
-mod ticket;
 mod token;
 mod upgrade;
 mod why;
@@ -24,7 +24,7 @@ use std::ffi::OsString;
 
 pub(crate) use options::ConfigOptions;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Exit, Stop};
 use crate::telemetry::BUILD;
@@ -58,12 +58,12 @@ enum Command {
     Undrain(drain::Undrain),
     Rebalance(rebalance::Rebalance),
     Upgrade(upgrade::UpgradeCommand),
-    Ticket(ticket::Ticket),
-    Forget(forget::Forget),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
     KubeadmConfig(kubeadm_config::KubeadmConfig),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs the subcommand of the process's arguments.
@@ -82,12 +82,12 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
-        Command::Ticket(ticket) => ticket.run(),
-        Command::Forget(forget) => forget.run(),
         Command::Certs(certs) => certs.run(),
         Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),
         Command::KubeadmConfig(config) => config.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
         Command::Why(why) => why.run(),
         Command::Events(events) => events.run(),
         Command::Drain(drain) => drain.run(),

@@ -17,3 +17,5 @@ mod support;
 mod import;
 
 mod ledger;
+
+mod package;

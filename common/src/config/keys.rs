@@ -142,32 +142,6 @@ pub const KEYS: &[Key] = &[
         "Where `/livez`, `/readyz`, `/metrics` and `/v1/status` answer: `IP:PORT` or `unix:PATH`.",
     ),
     key(
-        "join.listen",
-        Shape::Text,
-        "[::]:6445",
-        "--join-listen",
-        false,
-        "Where masters register and join: `IP:PORT`, or `off` for no coordinator.",
-    ),
-    key(
-        "join.endpoint",
-        Shape::Text,
-        "",
-        "",
-        true,
-        "`HOST:PORT` that kubeadm shall know as the control plane's, if it is not the address at which \
-         a master reaches this host: a name, or the address that moves between two balancers.",
-    ),
-    key(
-        "join.allow",
-        Shape::List,
-        "",
-        "",
-        true,
-        "Networks like `10.0.0.0/24` of which a master may name an address that it does not come from. \
-         Empty: only its own.",
-    ),
-    key(
         "state_dir",
         Shape::Text,
         "/var/lib/mainstay",
@@ -332,18 +306,87 @@ pub fn hint(unknown: &str) -> String {
     }
 }
 
+/// The table as the file that packages install: every key with its default, commented out.
+#[must_use]
+pub fn template() -> String {
+    let mut text = String::from(
+        "# Configuration of the Mainstay balancer. Every key is optional; what stands here behind `#` is\n\
+         # the default. `mainstay check` prints what is in force and where it was set.\n",
+    );
+    let mut open = "";
+    // Keys without a table come first: behind the head of a table they would belong to it.
+    let (tables, top): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| key.name.contains('.'));
+    for key in top.into_iter().chain(tables) {
+        let (table, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+        if table != open {
+            text.push_str(&format!("\n[{table}]\n"));
+            open = table;
+        }
+        text.push('\n');
+        for line in wrapped(key.doc) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text.push_str(&format!("#{name} = {}\n", shown_default(key)));
+    }
+    text
+}
+
+/// A document of a key without its Markdown links, for pages that are no Markdown.
+#[must_use]
+pub fn plain(doc: &str) -> String {
+    let mut text = String::new();
+    let mut rest = doc;
+    while let Some((before, link)) = rest.split_once('[') {
+        text.push_str(before);
+        match link.split_once("](").and_then(|(name, after)| Some((name, after.split_once(')')?.1)))
+        {
+            Some((name, after)) if !name.contains('`') => {
+                text.push_str("docs/");
+                text.push_str(name);
+                rest = after;
+            }
+            _ => {
+                text.push('[');
+                rest = link;
+            }
+        }
+    }
+    text + rest
+}
+
+/// The text in lines of at most 96 letters.
+fn wrapped(doc: &str) -> Vec<String> {
+    const WIDTH: usize = 96;
+    let mut lines = vec![String::new()];
+    for word in plain(doc).split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn shown_default(key: &Key) -> String {
+    match key.shape {
+        Shape::Text => format!("\"{}\"", key.default),
+        Shape::Number | Shape::Switch => key.default.to_owned(),
+        Shape::List if key.default.is_empty() => "[]".to_owned(),
+        Shape::List => format!("[\"{}\"]", key.default.replace(' ', "\", \"")),
+    }
+}
+
 /// The table as the Markdown of `docs/config.md`.
 #[must_use]
 pub fn reference() -> String {
     let mut text =
         String::from("| key | default | flag | reload | meaning |\n|---|---|---|---|---|\n");
     for key in KEYS {
-        let default = match key.shape {
-            Shape::Text => format!("`\"{}\"`", key.default),
-            Shape::Number | Shape::Switch => format!("`{}`", key.default),
-            Shape::List if key.default.is_empty() => "`[]`".to_owned(),
-            Shape::List => format!("`[\"{}\"]`", key.default.replace(' ', "\", \"")),
-        };
+        let default = format!("`{}`", shown_default(key));
         let flag = if key.flag.is_empty() { String::new() } else { format!("`{}`", key.flag) };
         let reload = if key.reload { "yes" } else { "restart" };
         text.push_str(&format!(
@@ -371,6 +414,33 @@ mod tests {
             assert_eq!(hint(written), format!("; did you mean `{meant}`?"), "{written}");
         }
         assert!(hint("something.else.entirely").contains("mainstay check"));
+    }
+
+    #[test]
+    fn the_packaged_file_is_this_table_and_says_nothing() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/deb/mainstay.toml");
+        let made = template();
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert!(kept == made, "{path} differs from the keys; UPDATE_SNAPSHOTS=1 writes it anew");
+        let defaults = crate::config::Layers::default();
+        let path = std::path::Path::new(path);
+        assert_eq!(crate::config::Layers::from_text(&made, path).unwrap(), defaults);
+        // Without the marks it is the defaults, said.
+        let said: String = made
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let said = crate::config::Layers::from_text(&said, path).unwrap();
+        for ((key, said), (_, default)) in said.iter().zip(defaults.iter()) {
+            assert_eq!(said.value, default.value, "{}", key.name);
+            assert!(matches!(said.origin, crate::config::Origin::File { .. }), "{}", key.name);
+        }
     }
 
     #[test]
