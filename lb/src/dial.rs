@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use rustix::io::Errno;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
@@ -286,11 +288,27 @@ async fn first_of(attempts: &mut [Attempt]) -> (usize, Result<TcpStream, DialFai
 /// Connects to one address. Only the options that the first bytes need are set: the others follow
 /// when the session has lasted a while.
 async fn connect(addr: SocketAddr) -> Result<TcpStream, DialFailure> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(|_| DialFailure::Local)?;
-    socket.set_nodelay(true).map_err(|_| DialFailure::Local)?;
+    let stream = begin(addr).map_err(|error| DialFailure::of(&error))?;
+    poll_fn(|cx| stream.poll_write_ready(cx)).await.map_err(|error| DialFailure::of(&error))?;
+    // A connection that failed is reported as an error together with its readiness, so that the
+    // usual one need not be asked for.
+    if stream.try_io(Interest::ERROR, || Ok(())).is_ok()
+        && let Some(error) = stream.take_error().ok().flatten()
+    {
+        return Err(DialFailure::of(&error));
+    }
+    Ok(stream)
+}
+
+/// A socket that is connecting.
+fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None)?;
+    socket.set_tcp_nodelay(true)?;
     socket_options::ride_acknowledgements(&SockRef::from(&socket));
-    socket.connect(addr).await.map_err(|error| DialFailure::of(&error))
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        Ok(()) | Err(_) => TcpStream::from_std(socket.into()),
+    }
 }
 
 #[cfg(test)]

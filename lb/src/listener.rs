@@ -16,7 +16,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tracing::warn;
 
 use crate::balancer::Shared;
@@ -209,8 +209,8 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct ClientPermit {
     shared: Arc<Shared>,
-    /// None for one that came from another process when all places were taken.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Whether one of the places is taken; one that came from another process when all were has none.
+    placed: bool,
     _source: SourceGuard,
 }
 
@@ -219,16 +219,18 @@ impl ClientPermit {
     fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit, source: IpAddr) -> Option<Self> {
         let source = shared.sources.admit(source, shared.settings.load().per_source)?;
         shared.open.fetch_add(1, Ordering::Relaxed);
-        Some(Self { shared: Arc::clone(shared), _permit: Some(permit), _source: source })
+        // Given back by number when this is dropped: every session would keep two words for it.
+        permit.forget();
+        Some(Self { shared: Arc::clone(shared), placed: true, _source: source })
     }
 
     /// For a session that another process accepted: it is counted, also beyond the limits.
     pub(crate) fn revived(shared: &Arc<Shared>, source: IpAddr) -> Self {
-        let permit = Semaphore::try_acquire_owned(Arc::clone(&shared.permits)).ok();
+        let placed = shared.permits.try_acquire().map(SemaphorePermit::forget).is_ok();
         let source = shared.sources.admit(source, shared.settings.load().per_source);
         shared.open.fetch_add(1, Ordering::Relaxed);
         let source = source.unwrap_or_default();
-        Self { shared: Arc::clone(shared), _permit: permit, _source: source }
+        Self { shared: Arc::clone(shared), placed, _source: source }
     }
 
     /// Counts why the session ended.
@@ -240,6 +242,9 @@ impl ClientPermit {
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        if self.placed {
+            self.shared.permits.add_permits(1);
+        }
     }
 }
 

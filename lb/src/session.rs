@@ -39,6 +39,8 @@ pub struct Session {
     /// When its backend accepted it.
     pub opened: Millis,
     guard: ConnectionGuard,
+    /// Its place in the list of its worker; no process has 2^32 descriptors.
+    key: u32,
     active: AtomicU64,
     half_closed: AtomicBool,
     age: AtomicU8,
@@ -70,6 +72,7 @@ impl Session {
             client,
             opened: now,
             guard,
+            key: 0,
             active: AtomicU64::new(now.0),
             half_closed: AtomicBool::new(false),
             age: AtomicU8::new(YOUNG),
@@ -249,13 +252,17 @@ pub struct Sessions {
 impl Sessions {
     /// Adds a session; it is in the list until the entry is dropped.
     #[must_use]
-    pub fn add(self: &Arc<Self>, session: Session) -> SessionEntry {
+    pub fn add(self: &Arc<Self>, mut session: Session) -> SessionEntry {
+        let mut list = self.list.lock();
+        let place = list.vacant_entry();
+        session.key = u32::try_from(place.key()).unwrap_or(u32::MAX);
         let session = Arc::new(session);
-        let key = self.list.lock().insert(Arc::clone(&session));
+        place.insert(Arc::clone(&session));
+        drop(list);
         if self.standing.departing() {
             session.cut(CloseReason::HandedOver);
         }
-        SessionEntry { session, key, sessions: Arc::clone(self) }
+        SessionEntry { session, sessions: Arc::clone(self) }
     }
 
     /// How many there are.
@@ -330,7 +337,6 @@ impl Sessions {
 #[derive(Debug)]
 pub struct SessionEntry {
     session: Arc<Session>,
-    key: usize,
     pub(crate) sessions: Arc<Sessions>,
 }
 
@@ -345,7 +351,7 @@ impl std::ops::Deref for SessionEntry {
 impl Drop for SessionEntry {
     fn drop(&mut self) {
         let mut list = self.sessions.list.lock();
-        list.try_remove(self.key);
+        list.try_remove(self.session.key as usize);
         // A burst that is over must not keep its room for ever.
         if list.capacity() > 4096 && list.len() < list.capacity() / 8 {
             list.shrink_to_fit();

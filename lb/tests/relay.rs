@@ -253,6 +253,8 @@ fn a_cut_in_the_middle_of_bulk_leaves_no_pipe_behind() {
 #[test]
 fn an_idle_session_is_small() {
     // Two sockets, two directions, a pointer to the session and one to the tools; no buffer.
-    assert!(size_of::<Relay>() <= 256, "{} bytes", size_of::<Relay>());
-    assert!(size_of::<Session>() <= 192, "{} bytes", size_of::<Session>());
+    // A debug build adds 8 bytes to each socket.
+    let most = if cfg!(debug_assertions) { 144 } else { 128 };
+    assert!(size_of::<Relay>() <= most, "{} bytes", size_of::<Relay>());
+    assert!(size_of::<Session>() <= 112, "{} bytes", size_of::<Session>());
 }

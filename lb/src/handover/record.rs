@@ -35,9 +35,7 @@ pub enum HeldRecord {
     /// So many bytes in a pipe, whose two ends travel with the record.
     Piped {
         /// Bytes in it.
-        filled: usize,
-        /// Bytes that it takes at once.
-        size: usize,
+        filled: u32,
     },
 }
 

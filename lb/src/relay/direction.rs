@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::pipes::{Pipe, Pipes};
+use super::pipes::{PIPE_BYTES, Pipe, Pipes};
 use super::policy::MoverPolicy;
 use crate::handover::{DirectionRecord, HeldRecord, StreamRecord};
 
@@ -59,10 +59,20 @@ impl Fault {
 enum Held {
     #[default]
     Nothing,
-    /// What the sink did not take of a scratch buffer, from `given` on.
-    Copied { bytes: Box<[u8]>, given: usize },
+    Copied(Box<Rest>),
     /// A pipe with `filled` bytes in it; 0 between two rounds of a burst.
-    Piped { pipe: Pipe, filled: usize },
+    Piped {
+        pipe: Pipe,
+        filled: u32,
+    },
+}
+
+/// What the sink did not take of a scratch buffer, from `given` on. Boxed in [`Held`], because every
+/// idle session has room for two of those.
+#[derive(Debug)]
+struct Rest {
+    bytes: Box<[u8]>,
+    given: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +111,8 @@ pub(super) struct Direction {
     held: Held,
     stream: Stream,
     policy: MoverPolicy,
-    moved: u64,
+    /// Of one poll, so at most [`ROUNDS_MAX`] pipes.
+    moved: u32,
     /// Whether the sink took bytes since the last look.
     gave: bool,
 }
@@ -111,8 +122,8 @@ impl Direction {
     pub(super) fn record(&self) -> DirectionRecord {
         let held = match &self.held {
             Held::Nothing | Held::Piped { filled: 0, .. } => HeldRecord::Nothing,
-            Held::Copied { .. } => HeldRecord::Bytes(self.held_bytes().len()),
-            Held::Piped { pipe, filled } => HeldRecord::Piped { filled: *filled, size: pipe.size },
+            Held::Copied(_) => HeldRecord::Bytes(self.held_bytes().len()),
+            Held::Piped { filled, .. } => HeldRecord::Piped { filled: *filled },
         };
         DirectionRecord { stream: self.stream.into(), held }
     }
@@ -120,7 +131,7 @@ impl Direction {
     /// The bytes that it holds in memory.
     pub(super) fn held_bytes(&self) -> &[u8] {
         match &self.held {
-            Held::Copied { bytes, given } => bytes.get(*given..).unwrap_or_default(),
+            Held::Copied(rest) => rest.bytes.get(rest.given..).unwrap_or_default(),
             Held::Nothing | Held::Piped { .. } => &[],
         }
     }
@@ -129,7 +140,7 @@ impl Direction {
     pub(super) fn held_pipe(&self) -> Option<&Pipe> {
         match &self.held {
             Held::Piped { pipe, filled } if *filled > 0 => Some(pipe),
-            Held::Nothing | Held::Copied { .. } | Held::Piped { .. } => None,
+            Held::Nothing | Held::Copied(_) | Held::Piped { .. } => None,
         }
     }
 
@@ -142,9 +153,9 @@ impl Direction {
         let held = match (record.held, pipe) {
             (HeldRecord::Nothing, None) => Held::Nothing,
             (HeldRecord::Bytes(length), None) if length == bytes.len() => {
-                Held::Copied { bytes: bytes.into(), given: 0 }
+                Held::Copied(Box::new(Rest { bytes: bytes.into(), given: 0 }))
             }
-            (HeldRecord::Piped { filled, .. }, Some(pipe)) => Held::Piped { pipe, filled },
+            (HeldRecord::Piped { filled }, Some(pipe)) => Held::Piped { pipe, filled },
             _ => return None,
         };
         Some(Self { held, stream: record.stream.into(), ..Self::default() })
@@ -167,7 +178,7 @@ impl Direction {
 
     /// Bytes that the source gave since the last call.
     pub(super) fn take_moved(&mut self) -> u64 {
-        std::mem::take(&mut self.moved)
+        std::mem::take(&mut self.moved).into()
     }
 
     /// Moves until a socket is not ready. `Ready(Ok)` once the stream has ended. If it is the `last`
@@ -201,7 +212,7 @@ impl Direction {
                     return Poll::Pending;
                 }
             };
-            self.moved += taken as u64;
+            self.moved = self.moved.saturating_add(bounded(taken));
             if taken == 0 {
                 self.stream = Stream::Ending;
             } else {
@@ -233,10 +244,10 @@ impl Direction {
         match &mut self.held {
             Held::Piped { pipe, filled } => {
                 let taken = ready!(poll_fill(cx, source, pipe)).map_err(Fault::source)?;
-                *filled = taken;
+                *filled = bounded(taken);
                 Poll::Ready(Ok(taken))
             }
-            Held::Nothing | Held::Copied { .. } => self.copy(cx, source, sink),
+            Held::Nothing | Held::Copied(_) => self.copy(cx, source, sink),
         }
     }
 
@@ -257,7 +268,7 @@ impl Direction {
                     Poll::Ready(Ok(given)) => rest = rest.get(given..).unwrap_or_default(),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::sink(error))),
                     Poll::Pending => {
-                        self.held = Held::Copied { bytes: rest.into(), given: 0 };
+                        self.held = Held::Copied(Box::new(Rest { bytes: rest.into(), given: 0 }));
                         break;
                     }
                 }
@@ -270,10 +281,11 @@ impl Direction {
     fn give(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream) -> Poll<Result<(), Fault>> {
         match &mut self.held {
             Held::Nothing => {}
-            Held::Copied { bytes, given } => {
-                while let Some(rest) = bytes.get(*given..).filter(|rest| !rest.is_empty()) {
+            Held::Copied(held) => {
+                while let Some(rest) = held.bytes.get(held.given..).filter(|rest| !rest.is_empty())
+                {
                     let wrote = Pin::new(&mut *sink).poll_write(cx, rest);
-                    *given += ready!(wrote).map_err(Fault::sink)?;
+                    held.given += ready!(wrote).map_err(Fault::sink)?;
                     self.gave = true;
                 }
                 self.held = Held::Nothing;
@@ -281,7 +293,7 @@ impl Direction {
             Held::Piped { pipe, filled } => {
                 while *filled > 0 {
                     let drained = ready!(poll_drain(cx, sink, pipe, *filled));
-                    *filled = filled.saturating_sub(drained.map_err(Fault::sink)?);
+                    *filled = filled.saturating_sub(bounded(drained.map_err(Fault::sink)?));
                     self.gave = true;
                 }
             }
@@ -307,6 +319,11 @@ impl Direction {
     }
 }
 
+/// A number of bytes that went through a buffer or a pipe at once: none holds 4 GiB.
+fn bounded(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// Tells the sink that no more bytes come.
 fn end(sink: &TcpStream) -> Result<(), Fault> {
     match SockRef::from(sink).shutdown(Shutdown::Write) {
@@ -321,7 +338,7 @@ fn poll_fill(cx: &mut Context<'_>, source: &TcpStream, pipe: &Pipe) -> Poll<io::
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     loop {
         ready!(source.poll_read_ready(cx))?;
-        let fill = || Ok(splice(source, None, &pipe.writer, None, pipe.size, flags)?);
+        let fill = || Ok(splice(source, None, &pipe.writer, None, PIPE_BYTES, flags)?);
         match source.try_io(Interest::READABLE, fill) {
             Err(error) if is_transient(&error) => {}
             filled => return Poll::Ready(filled),
@@ -334,12 +351,12 @@ fn poll_drain(
     cx: &mut Context<'_>,
     sink: &TcpStream,
     pipe: &Pipe,
-    filled: usize,
+    filled: u32,
 ) -> Poll<io::Result<usize>> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     loop {
         ready!(sink.poll_write_ready(cx))?;
-        let drain = || Ok(splice(&pipe.reader, None, sink, None, filled, flags)?);
+        let drain = || Ok(splice(&pipe.reader, None, sink, None, filled as usize, flags)?);
         match sink.try_io(Interest::WRITABLE, drain) {
             Err(error) if is_transient(&error) => {}
             // A pipe that holds bytes has no end to report.

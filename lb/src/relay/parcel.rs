@@ -74,9 +74,9 @@ impl Relay {
         let backend = TcpStream::from_std(next()?.into())?;
         let mut pipe_of = |direction: &DirectionRecord| -> io::Result<Option<Pipe>> {
             match direction.held {
-                HeldRecord::Piped { size, .. } => {
+                HeldRecord::Piped { .. } => {
                     let (reader, writer) = (next()?, next()?);
-                    Ok(Some(tools.pipes.adopt(reader, writer, size)))
+                    Ok(Some(tools.pipes.adopt(reader, writer)))
                 }
                 HeldRecord::Nothing | HeldRecord::Bytes(_) => Ok(None),
             }

@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-/// Bytes a pipe should hold: from 256 KiB to here a GiB cost a fifth less processor time.
-const PIPE_BYTES: usize = 512 * 1024;
-
-/// Bytes a pipe holds if the kernel grants no more than its default.
-const PIPE_BYTES_DEFAULT: usize = 64 * 1024;
+/// Bytes a pipe should hold, and bytes to ask for at once: from 256 KiB to here a GiB cost a fifth
+/// less processor time.
+pub(super) const PIPE_BYTES: usize = 512 * 1024;
 
 /// Most empty pipes that are kept for the next burst.
 const FREE_MAX: usize = 64;
@@ -23,16 +21,14 @@ const FREE_MAX: usize = 64;
 pub(super) struct Pipe {
     pub(super) reader: OwnedFd,
     pub(super) writer: OwnedFd,
-    /// Bytes to ask for at once.
-    pub(super) size: usize,
 }
 
 impl Pipe {
     fn open() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Unprivileged users may be over their share of pipe memory; a small pipe works as well.
-        let size = fcntl_setpipe_size(&writer, PIPE_BYTES).unwrap_or(PIPE_BYTES_DEFAULT);
-        Ok(Self { reader, writer, size })
+        fcntl_setpipe_size(&writer, PIPE_BYTES).ok();
+        Ok(Self { reader, writer })
     }
 }
 
@@ -69,9 +65,9 @@ impl Pipes {
 
     /// A pipe of another process, with what is in it. It counts, also beyond the limit: the bytes
     /// must go somewhere.
-    pub(super) fn adopt(&self, reader: OwnedFd, writer: OwnedFd, size: usize) -> Pipe {
+    pub(super) fn adopt(&self, reader: OwnedFd, writer: OwnedFd) -> Pipe {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Pipe { reader, writer, size }
+        Pipe { reader, writer }
     }
 
     /// Adds what another process was denied.
