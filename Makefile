@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test tools handover bench lint docs deb static clean
+.PHONY: help build release demo test tools handover bench chaos lint docs deb static clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ tools:
 bench: ## measure beside NGINX and HAProxy into bench/out; ARGS="--scenario rr-64x64,bulk-8" chooses
 	$(CARGO) build --release --bin mainstay
 	$(CARGO) run --release -p mainstay-bench -- run --out bench/out $(ARGS)
+
+# Root, for network namespaces.
+chaos: tools ## kill, freeze and cut, beside NGINX and HAProxy, into docs/chaos.md; CHAOS=word chooses
+	CHAOS="$(CHAOS)" $(CARGO) test --release --test chaos whole -- --ignored --exact --nocapture
 
 lint: ## formatting, clippy, house rules, docs, unit file; machete and deny if they are there
 	$(CARGO) fmt --all --check

@@ -19,6 +19,7 @@ need promtool prometheus
 need objdump binutils
 need ip iproute2
 need nft nftables
+need keepalived keepalived
 
 [ -n "$missing" ] || exit 0
 if [ "${INSTALL:-yes}" = no ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

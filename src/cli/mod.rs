@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod import;
 mod input;
+mod keepalived;
 mod kubeadm_config;
 mod man;
 mod options;
@@ -32,9 +33,9 @@ use crate::telemetry::BUILD;
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
 /// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
-/// `status`, `why`, `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about it. `certs`,
-/// `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing up further masters, on a master or
-/// wherever there is a kubeconfig.
+/// `status`, `why`, `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about it, `keepalived`
+/// about two of them. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing
+/// up further masters, on a master or wherever there is a kubeconfig.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
 /// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
@@ -58,6 +59,7 @@ enum Command {
     Undrain(drain::Undrain),
     Rebalance(rebalance::Rebalance),
     Upgrade(upgrade::UpgradeCommand),
+    Keepalived(keepalived::Keepalived),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -94,6 +96,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Undrain(undrain) => undrain.run(),
         Command::Rebalance(rebalance) => rebalance.run(),
         Command::Upgrade(upgrade) => upgrade.run(),
+        Command::Keepalived(keepalived) => keepalived.run(),
     }
 }
 

@@ -54,7 +54,7 @@ impl Trust {
 
     /// A connection on which a master echoes, and the port of that master. `heard` becomes true with
     /// the first byte of it.
-    async fn open(
+    pub(crate) async fn open(
         &self,
         addr: SocketAddr,
         heard: &Arc<AtomicBool>,
@@ -262,7 +262,7 @@ async fn hold(
 }
 
 /// A socket that notes whether anything was heard on it.
-struct Listening {
+pub(crate) struct Listening {
     stream: TcpStream,
     heard: Arc<AtomicBool>,
 }

@@ -18,6 +18,8 @@ mod support;
 
 mod clients;
 
+// The chaos suite uses them too, in part otherwise.
+#[allow(dead_code)]
 mod master;
 
 mod pki;

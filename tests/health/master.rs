@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use common::status::BackendState;
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,6 +98,18 @@ impl Master {
     /// Its process stands still; the kernel still accepts connections for it.
     pub(crate) fn freeze(&mut self) {
         self.signal(Signal::STOP);
+    }
+
+    /// It goes on after it was frozen.
+    pub(crate) fn thaw(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// It stops as an apiserver does: its port is closed at once, what it serves ends after a while.
+    pub(crate) fn stop(&mut self, after: Duration) {
+        self.tell(&format!("stop {}", after.as_millis()));
+        let mut running = self.running.take().unwrap();
+        running.child.wait().unwrap();
     }
 
     /// It stands still and handshakes are not answered either, as if its cable was cut.

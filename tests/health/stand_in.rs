@@ -2,12 +2,13 @@
 //! behave. The process is this test binary, started anew for the one test here.
 
 use std::io::{self, BufRead};
+use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -65,8 +66,12 @@ fn stand_in() {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            if let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(converse(stream, tls.clone(), Arc::clone(&conduct)));
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, tls.clone(), Arc::clone(&conduct)));
+                }
+                // It stops, or has no descriptor left.
+                Err(_) => tokio::time::sleep(TRICKLE / 10).await,
             }
         }
     });
@@ -93,6 +98,12 @@ fn obey(conduct: &Mutex<Conduct>, listening: &Socket) {
             "delay" => conduct.delay = Duration::from_millis(how.parse().unwrap()),
             "readyz" => conduct.readyz = how.parse().unwrap(),
             "healthz" => conduct.healthz = how.parse().unwrap(),
+            "stop" => {
+                listening.shutdown(Shutdown::Both).unwrap();
+                println!("done {line}");
+                std::thread::sleep(Duration::from_millis(how.parse().unwrap()));
+                kill_process(getpid(), Signal::TERM).unwrap();
+            }
             "backlog" => listening.listen(how.parse().unwrap()).unwrap(),
             _ => panic!("unknown command {line}"),
         }

@@ -188,7 +188,7 @@ impl Drop for Host {
 fn lose(namespace: &str, interface: &str) {
     let hook = format!("type filter hook ingress device \"{interface}\" priority 0; policy drop;");
     let table = table(interface);
-    let rules = format!("add table netdev {table}; add chain netdev {table} all {{ {hook} }}");
+    let rules = format!("add table netdev {table}; add chain netdev {table} arriving {{ {hook} }}");
     nft(namespace, &rules).unwrap();
 }
 
