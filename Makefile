@@ -26,7 +26,9 @@ test: tools ## run every test; installs the programs that some need if it may (I
 	$(CARGO) test --workspace
 
 handover: ## hand 5 000 streams with data over 50 times and say how long each stood still
-	MAINSTAY_STREAMS=5000 MAINSTAY_HANDOVERS=50 $(CARGO) test --release --test handover streams -- --nocapture
+	$(CARGO) build --release --bin mainstay
+	MAINSTAY_PROGRAM="$(CARGO_TARGET_DIR)/release/mainstay" MAINSTAY_STREAMS=5000 MAINSTAY_HANDOVERS=50 \
+	  $(CARGO) test --test handover streams -- --nocapture
 
 tools:
 	@sh tests/tools.sh

@@ -4,7 +4,7 @@
 //! never waits for a reader: a reader has a place in the ring, and one that is too slow to keep up
 //! is told how much it lost. Log lines go on to be written where they are; this is not the log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,7 +165,18 @@ struct Inner {
     counts: Vec<AtomicU64>,
     lost: AtomicU64,
     /// Milliseconds since 1970 at which this journal began: with an id it names an entry over restarts.
-    began: u64,
+    began: AtomicU64,
+}
+
+/// A journal, for another process to go on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalRecord {
+    /// When it began, in milliseconds since 1970.
+    pub began: u64,
+    /// The entries that are kept, oldest first.
+    pub events: Vec<Event>,
+    /// Entries of each kind, also of those that are not kept any more.
+    pub counts: BTreeMap<String, u64>,
 }
 
 impl Default for Journal {
@@ -175,7 +186,7 @@ impl Default for Journal {
             newest: watch::Sender::new(0),
             counts: EventKind::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             lost: AtomicU64::new(0),
-            began: unix_ms(),
+            began: AtomicU64::new(unix_ms()),
         }))
     }
 }
@@ -185,6 +196,40 @@ impl Journal {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn began(&self) -> u64 {
+        self.0.began.load(Ordering::Relaxed)
+    }
+
+    /// What another process needs to go on with it.
+    #[must_use]
+    pub fn record(&self) -> JournalRecord {
+        let events = self.kept().iter().map(|event| Event::clone(event)).collect();
+        let counts = self.counts().map(|(kind, count)| (kind.label().to_owned(), count)).collect();
+        JournalRecord { began: self.began(), events, counts }
+    }
+
+    /// Goes on with the journal of another process: its entries stand before those of this one. To
+    /// be called before anybody reads.
+    pub fn go_on(&self, record: JournalRecord) {
+        let mut ring = self.0.ring.lock();
+        let own = std::mem::take(&mut *ring);
+        let room = EVENTS_MAX.saturating_sub(own.len());
+        let old = record.events.len().saturating_sub(room);
+        ring.extend(record.events.into_iter().skip(old).map(Arc::new));
+        let mut id = ring.back().map_or(0, |newest| newest.id);
+        for event in own {
+            id = id.saturating_add(1);
+            ring.push_back(Arc::new(Event { id, ..Event::clone(&event) }));
+        }
+        drop(ring);
+        self.0.began.store(record.began, Ordering::Relaxed);
+        self.0.newest.send_replace(id);
+        for (kind, own) in EventKind::ALL.iter().zip(&self.0.counts) {
+            let earlier = record.counts.get(kind.label()).copied().unwrap_or_default();
+            own.fetch_add(earlier, Ordering::Relaxed);
+        }
     }
 
     /// Notes what happened to the program as a whole. Never waits.
@@ -241,7 +286,7 @@ impl Journal {
     pub fn follow_from(&self, mark: &str) -> Follower {
         let id = mark
             .split_once('-')
-            .filter(|(began, _)| began.parse() == Ok(self.0.began))
+            .filter(|(began, _)| began.parse() == Ok(self.began()))
             .and_then(|(_, id)| id.parse().ok());
         self.follow_after(id.unwrap_or(0))
     }
@@ -249,7 +294,7 @@ impl Journal {
     /// Names an entry over restarts of the program.
     #[must_use]
     pub fn mark(&self, event: &Event) -> String {
-        format!("{}-{}", self.0.began, event.id)
+        format!("{}-{}", self.began(), event.id)
     }
 
     /// How often each kind was noted since the start.

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Upper bounds of the buckets in microseconds: from a fast answer in the same rack to the longest
 /// wait that a setting allows. One more bucket holds what is longer.
 pub const BOUNDS_US: [u64; 14] = [
@@ -16,6 +18,25 @@ pub const BOUNDS_US: [u64; 14] = [
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
     sum_us: AtomicU64,
+}
+
+/// What a [`Histogram`] holds, for another process to go on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistogramRecord {
+    /// How many times of each bucket.
+    pub buckets: Vec<u64>,
+    /// All times together, in microseconds.
+    pub sum_us: u64,
+}
+
+impl HistogramRecord {
+    /// What was added since `earlier`.
+    pub fn subtract(&mut self, earlier: &Self) {
+        self.sum_us = self.sum_us.saturating_sub(earlier.sum_us);
+        for (count, before) in self.buckets.iter_mut().zip(&earlier.buckets) {
+            *count = count.saturating_sub(*before);
+        }
+    }
 }
 
 /// What a [`Histogram`] held at one moment.
@@ -36,6 +57,24 @@ impl Histogram {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// What another process needs to go on with it.
+    #[must_use]
+    pub fn record(&self) -> HistogramRecord {
+        let buckets = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        HistogramRecord { buckets, sum_us: self.sum_us.load(Ordering::Relaxed) }
+    }
+
+    /// Adds what another process measured.
+    pub fn add(&self, record: &HistogramRecord) {
+        // Other bounds would give the counts another meaning.
+        if record.buckets.len() == self.buckets.len() {
+            self.sum_us.fetch_add(record.sum_us, Ordering::Relaxed);
+            for (own, count) in self.buckets.iter().zip(&record.buckets) {
+                own.fetch_add(*count, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What it holds now.

@@ -81,6 +81,7 @@ impl Backend {
             received: self.received(),
             sent: self.sent(),
             failures: failures.map(|(failure, n)| (failure.label().to_owned(), n)).collect(),
+            measures: self.counts.measures.record(),
         }
     }
 
@@ -102,6 +103,7 @@ impl Backend {
     pub(crate) fn add(&self, record: &BackendRecord) {
         self.add_bytes(record.received, record.sent);
         self.counts.connections.fetch_add(record.connections, Ordering::Relaxed);
+        self.counts.measures.add(&record.measures);
         for (failure, count) in DialFailure::ALL.iter().zip(&self.counts.failures) {
             let added = record.failures.get(failure.label()).copied().unwrap_or_default();
             count.fetch_add(added, Ordering::Relaxed);

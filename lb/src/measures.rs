@@ -1,10 +1,12 @@
 //! What was measured of one backend, for people and Prometheus. Nothing decides by it. All of it is
 //! atomics, so that sessions and probes add to it without waiting for a reader.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::histogram::Histogram;
+use common::histogram::{Histogram, HistogramRecord};
+use serde::{Deserialize, Serialize};
 
 use crate::health::{Outcome, State};
 
@@ -42,7 +44,83 @@ impl Default for Measures {
     }
 }
 
+/// The measures of one backend, for another process to go on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeasuresRecord {
+    /// Of dials.
+    pub dial: HistogramRecord,
+    /// Of TLS handshakes.
+    pub tls: HistogramRecord,
+    /// Of answers.
+    pub answer: HistogramRecord,
+    /// The last answer, in microseconds.
+    pub last_answer_us: Option<u64>,
+    /// Probes by outcome.
+    pub probes: BTreeMap<String, u64>,
+    /// Transitions by state.
+    pub entered: BTreeMap<String, u64>,
+    /// Dials that waited.
+    pub delayed: u64,
+    /// Dials that had no place.
+    pub shed: u64,
+}
+
+impl MeasuresRecord {
+    /// What was measured since `earlier`.
+    pub(crate) fn subtract(&mut self, earlier: &Self) {
+        self.dial.subtract(&earlier.dial);
+        self.tls.subtract(&earlier.tls);
+        self.answer.subtract(&earlier.answer);
+        self.delayed = self.delayed.saturating_sub(earlier.delayed);
+        self.shed = self.shed.saturating_sub(earlier.shed);
+        subtract_each(&mut self.probes, &earlier.probes);
+        subtract_each(&mut self.entered, &earlier.entered);
+    }
+}
+
+/// Takes the counts of `earlier` from those of the same name.
+pub(crate) fn subtract_each(counts: &mut BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>) {
+    for (name, count) in counts {
+        *count = count.saturating_sub(earlier.get(name).copied().unwrap_or_default());
+    }
+}
+
 impl Measures {
+    /// What another process needs to go on with them.
+    pub(crate) fn record(&self) -> MeasuresRecord {
+        let last = self.last_answer_us.load(Ordering::Relaxed);
+        MeasuresRecord {
+            dial: self.dial.record(),
+            tls: self.tls.record(),
+            answer: self.answer.record(),
+            last_answer_us: (last != NEVER).then_some(last),
+            probes: self.probes().map(|(what, n)| (what.label().to_owned(), n)).collect(),
+            entered: self.transitions().map(|(to, n)| (to.name().to_owned(), n)).collect(),
+            delayed: self.delayed(),
+            shed: self.shed(),
+        }
+    }
+
+    /// Adds what another process measured.
+    pub(crate) fn add(&self, record: &MeasuresRecord) {
+        self.dial.add(&record.dial);
+        self.tls.add(&record.tls);
+        self.answer.add(&record.answer);
+        if let Some(last) = record.last_answer_us {
+            self.last_answer_us.store(last, Ordering::Relaxed);
+        }
+        let of = |counts: &BTreeMap<String, u64>, name| counts.get(name).copied().unwrap_or(0);
+        for (outcome, own) in Outcome::ALL.iter().zip(&self.probes) {
+            own.fetch_add(of(&record.probes, outcome.label()), Ordering::Relaxed);
+        }
+        for (state, own) in State::ALL.iter().zip(&self.entered) {
+            own.fetch_add(of(&record.entered, state.name()), Ordering::Relaxed);
+        }
+        self.delayed.fetch_add(record.delayed, Ordering::Relaxed);
+        self.shed.fetch_add(record.shed, Ordering::Relaxed);
+    }
+
     /// A probe ended so, after this time.
     pub fn probed(&self, outcome: Outcome, time: Duration) {
         add(&self.probes, outcome as usize);

@@ -74,6 +74,7 @@ impl Report {
             reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
             handovers_done,
             handovers_failed,
+            journal: self.balancer.journal().record(),
         }
     }
 

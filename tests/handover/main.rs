@@ -18,6 +18,8 @@ mod giver;
 
 mod kinds;
 
+mod records;
+
 mod refusals;
 
 mod streams;

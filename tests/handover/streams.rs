@@ -1,6 +1,7 @@
 //! Many streams with data flowing, many hand-overs in a row: what a stream notices is a pause.
 //!
-//! `MAINSTAY_STREAMS` and `MAINSTAY_HANDOVERS` make it larger (`make handover`).
+//! `MAINSTAY_STREAMS` and `MAINSTAY_HANDOVERS` make it larger, `MAINSTAY_PROGRAM` names another build
+//! (`make handover`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,7 +74,11 @@ fn streams_notice_a_pause_at_most() {
     }
     let backends = [(); 3].map(|()| Backend::new(Behaviour::Echo));
     let addrs: Vec<_> = backends.iter().map(|backend| backend.addr).collect();
-    let balancer = Setup::backends(&addrs).start();
+    let mut setup = Setup::backends(&addrs);
+    if let Some(program) = std::env::var_os("MAINSTAY_PROGRAM") {
+        setup = setup.program(program.into());
+    }
+    let balancer = setup.start();
     let addr = balancer.addr;
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);

@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     entry: Vec<String>,
     listen: Option<SocketAddr>,
     own_copy: bool,
+    program: Option<PathBuf>,
     environment: Vec<(&'static str, PathBuf)>,
 }
 
@@ -82,6 +83,14 @@ impl Setup {
         self
     }
 
+    /// With another build of the program.
+    // Only one of the targets that share this needs it.
+    #[allow(dead_code)]
+    pub(crate) fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
+        self
+    }
+
     /// With one more variable in its environment.
     // Only one of the targets that share this needs it.
     #[allow(dead_code)]
@@ -93,10 +102,11 @@ impl Setup {
     /// Starts it and waits until every backend is UP, but those that are down.
     pub(crate) fn start(self) -> Balancer {
         let dir = tempfile::tempdir().unwrap();
-        let mut program = PathBuf::from(MAINSTAY);
+        let mut program = self.program.clone().unwrap_or_else(|| PathBuf::from(MAINSTAY));
         if self.own_copy {
-            program = dir.path().join(PROGRAM);
-            std::fs::copy(MAINSTAY, &program).unwrap();
+            let copy = dir.path().join(PROGRAM);
+            std::fs::copy(&program, &copy).unwrap();
+            program = copy;
         }
         let mut command = self.command(&program);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

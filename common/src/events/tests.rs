@@ -114,3 +114,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn another_process_goes_on_with_it() {
+    let (old, new) = (Journal::new(), Journal::new());
+    (0..EVENTS_MAX + 5).for_each(|n| old.note(EventKind::Reloaded, format!("{n}")));
+    new.note(EventKind::Started, "starts");
+    let record = old.record();
+    let mark = old.mark(record.events.last().unwrap());
+    let text = serde_json::to_string(&record).unwrap();
+    new.go_on(serde_json::from_str(&text).unwrap());
+
+    let kept = new.kept();
+    assert_eq!(kept.len(), EVENTS_MAX);
+    let newest = kept.last().unwrap();
+    assert_eq!((newest.id, newest.kind), (EVENTS_MAX as u64 + 6, EventKind::Started));
+    assert!(kept.windows(2).all(|pair| pair[1].id == pair[0].id + 1), "no gap");
+    let count = |kind| new.counts().find(|(k, _)| *k == kind).unwrap().1;
+    assert_eq!((count(EventKind::Reloaded), count(EventKind::Started)), (EVENTS_MAX as u64 + 5, 1));
+    let mut reader = new.follow_from(&mark);
+    assert_eq!(reader.try_next().unwrap().unwrap().text, "starts", "a reader goes on where it was");
+}

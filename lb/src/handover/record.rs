@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::health::HealthJudge;
+use crate::measures::{MeasuresRecord, subtract_each};
 use crate::rebalance::Rebalancer;
 use crate::refusal::Refusals;
 
@@ -151,6 +152,9 @@ pub struct BackendRecord {
     pub sent: u64,
     /// Failed attempts by kind.
     pub failures: BTreeMap<String, u64>,
+    /// What was measured.
+    #[serde(default)]
+    pub measures: MeasuresRecord,
 }
 
 /// The health of one member.
@@ -248,12 +252,7 @@ impl BackendRecord {
         self.connections = self.connections.saturating_sub(earlier.connections);
         self.received = self.received.saturating_sub(earlier.received);
         self.sent = self.sent.saturating_sub(earlier.sent);
+        self.measures.subtract(&earlier.measures);
         subtract_each(&mut self.failures, &earlier.failures);
-    }
-}
-
-fn subtract_each(counts: &mut BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>) {
-    for (name, count) in counts {
-        *count = count.saturating_sub(earlier.get(name).copied().unwrap_or_default());
     }
 }

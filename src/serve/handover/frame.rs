@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use common::config::Config;
+use common::events::JournalRecord;
 use lb::balancer::Predecessor;
 use lb::handover::{Arrival, Estate, Parcel, SessionRecord};
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ pub(super) struct Fixed {
 }
 
 /// What the program counts itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProgramRecord {
     /// Reloads that were applied.
@@ -112,6 +113,8 @@ pub(crate) struct ProgramRecord {
     pub(crate) handovers_done: u64,
     /// Hand-overs that were given up.
     pub(crate) handovers_failed: u64,
+    /// What was decided.
+    pub(crate) journal: JournalRecord,
 }
 
 impl Fixed {

@@ -200,6 +200,7 @@ impl Heir {
                 self.standing_ms = standing_ms;
                 balancer.inherit(&estate, handles).context("the ports do not fit")?;
                 (self.estate, self.program) = (*estate, program);
+                balancer.journal().go_on(std::mem::take(&mut self.program.journal));
                 Ok(TakerEvent::Estate)
             }
             Frame::Sessions { sessions } => {
