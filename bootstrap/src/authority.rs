@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use common::coordinator::CertificateStatus;
 use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
@@ -156,10 +157,15 @@ impl Authority {
         &self.pem
     }
 
-    /// The CA's certificate as DER, for its dates.
+    /// When the CA ends: then every ticket and every member's certificate does too.
     #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.certificate
+    pub fn ends(&self) -> CertificateStatus {
+        use x509_parser::prelude::FromDer;
+        let now = i64::try_from(unix(SystemTime::now())).unwrap_or(i64::MAX);
+        let parsed = x509_parser::certificate::X509Certificate::from_der(&self.certificate);
+        // It was read when it was loaded.
+        let end = parsed.map_or(now, |(_, it)| it.validity().not_after.timestamp());
+        CertificateStatus { name: "coordinator CA".to_owned(), seconds_left: end - now }
     }
 
     /// Reads a request and checks that whoever made it holds its key.

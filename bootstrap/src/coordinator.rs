@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::HealthFeed;
+use common::coordinator::CoordinatorStatus;
 use common::events::Journal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -23,6 +24,7 @@ use crate::registry::{Now, Registry, Saved};
 use crate::store::{self, Loaded};
 
 mod journal;
+mod status;
 
 /// File of the coordinator's state in the state directory.
 pub const STATE_FILE: &str = "coordinator.json";
@@ -82,6 +84,7 @@ pub struct CoordinatorHandle {
     /// Grows with each change, for those who wait for one.
     changes: watch::Receiver<u64>,
     knowledge: watch::Receiver<Arc<Knowledge>>,
+    status: watch::Receiver<Arc<CoordinatorStatus>>,
 }
 
 impl CoordinatorHandle {
@@ -136,6 +139,12 @@ impl CoordinatorHandle {
     pub fn knowledge(&self) -> watch::Receiver<Arc<Knowledge>> {
         self.knowledge.clone()
     }
+
+    /// What screens show, at most half a second old.
+    #[must_use]
+    pub fn status(&self) -> Arc<CoordinatorStatus> {
+        Arc::clone(&self.status.borrow())
+    }
 }
 
 /// The coordinator.
@@ -150,6 +159,7 @@ pub struct Coordinator {
     jobs: mpsc::Receiver<Job>,
     changes: watch::Sender<u64>,
     knowledge: watch::Sender<Arc<Knowledge>>,
+    status: watch::Sender<Arc<CoordinatorStatus>>,
 }
 
 impl Coordinator {
@@ -176,10 +186,12 @@ impl Coordinator {
         let (send, jobs) = mpsc::channel(WAITING_MAX);
         let (changes, _) = watch::channel(0);
         let (knowledge, _) = watch::channel(Arc::default());
+        let (status, _) = watch::channel(Arc::default());
         let handle = CoordinatorHandle {
             jobs: send,
             changes: changes.subscribe(),
             knowledge: knowledge.subscribe(),
+            status: status.subscribe(),
         };
         let left = BTreeSet::new();
         let started = Instant::now();
@@ -194,6 +206,7 @@ impl Coordinator {
             jobs,
             changes,
             knowledge,
+            status,
         };
         coordinator.publish();
         Ok((coordinator, handle))
@@ -315,6 +328,7 @@ impl Coordinator {
             }
             changed
         });
+        self.status.send_replace(Arc::new(status::status(&self.registry, self.now())));
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 

@@ -52,7 +52,7 @@ impl Balancer {
         let config = dir.join("mainstay.toml");
         std::fs::write(&config, configuration(dir, masters))?;
         let mut child = Command::new(&program)
-            .arg("serve")
+            .args(["serve", "--join-listen", "off"])
             .arg("--config")
             .arg(&config)
             // A group of its own: Ctrl-C is for the demo, which then stops the balancer in order.

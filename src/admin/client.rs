@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::config::AdminAddr;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HeaderValue};
@@ -26,7 +26,7 @@ const SAID_MAX: usize = 300;
 
 /// The body of the answer to `GET path`.
 pub(crate) fn get(admin: &AdminAddr, path: &str) -> anyhow::Result<Vec<u8>> {
-    ask(admin, Method::GET, path, None)
+    ask(admin, Method::GET, path, None, b"")
 }
 
 /// The body of the answer to `POST path`, which changes something and so needs the token over TCP.
@@ -35,7 +35,18 @@ pub(crate) fn post(
     path: &str,
     token: Option<&AdminToken>,
 ) -> anyhow::Result<Vec<u8>> {
-    ask(admin, Method::POST, path, token)
+    ask(admin, Method::POST, path, token, b"")
+}
+
+/// The body of the answer to a request that changes something and may bring JSON.
+pub(crate) fn send_json(
+    admin: &AdminAddr,
+    method: Method,
+    path: &str,
+    token: Option<&AdminToken>,
+    body: &[u8],
+) -> anyhow::Result<Vec<u8>> {
+    ask(admin, method, path, token, body)
 }
 
 fn ask(
@@ -43,6 +54,7 @@ fn ask(
     method: Method,
     path: &str,
     token: Option<&AdminToken>,
+    body: &[u8],
 ) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let unavailable = |reason: String| {
@@ -53,7 +65,7 @@ fn ask(
         )
     };
     let answer = runtime.block_on(async {
-        let asking = async { send(admin, request(method, path, token)?).await };
+        let asking = async { send(admin, request(method, path, token, body)?).await };
         tokio::time::timeout(ANSWER_TIMEOUT, asking).await
     });
     match answer {
@@ -72,7 +84,10 @@ fn refusal(admin: &AdminAddr, status: StatusCode, body: &[u8]) -> Stop {
             Exit::Refused,
             "; run as the user of the service, or give its --state-dir or unix socket",
         ),
-        StatusCode::NOT_FOUND => (Exit::Failed, "; `mainstay status` lists the names"),
+        StatusCode::NOT_FOUND if said.contains("no member") => {
+            (Exit::Failed, "; `mainstay status` lists the names")
+        }
+        StatusCode::SERVICE_UNAVAILABLE => (Exit::TryAgain, ""),
         _ => (Exit::Failed, ""),
     };
     Stop::new(exit, format!("{admin} answered {status}: {}{hint}", said.trim()))
@@ -82,14 +97,15 @@ fn request(
     method: Method,
     path: &str,
     token: Option<&AdminToken>,
-) -> anyhow::Result<Request<Empty<Bytes>>> {
+    body: &[u8],
+) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(method).uri(path).header("host", "mainstay");
     if let Some(token) = token {
         let mut bearer = HeaderValue::from_str(&token.bearer())?;
         bearer.set_sensitive(true);
         request = request.header(AUTHORIZATION, bearer);
     }
-    Ok(request.body(Empty::new())?)
+    Ok(request.body(Full::new(Bytes::copy_from_slice(body)))?)
 }
 
 /// A connection of either kind.
@@ -107,7 +123,7 @@ pub(super) async fn connect(admin: &AdminAddr) -> std::io::Result<Box<dyn Stream
 
 async fn send(
     admin: &AdminAddr,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
     let stream = connect(admin).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

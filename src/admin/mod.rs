@@ -3,6 +3,7 @@
 //! It runs on the control thread. Whatever a client of it does, no byte of a session waits.
 
 pub(crate) mod client;
+pub(crate) mod coordinator;
 mod events;
 pub(crate) mod follow;
 mod histograms;

@@ -1,8 +1,8 @@
 //! What the program knows of itself, gathered once for status, readiness and metrics, so that they
 //! never disagree.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::Limits;
+use crate::serve::Join;
 use crate::serve::handover::{Desk, ProgramRecord};
 use crate::telemetry::{COMMIT, VERSION};
 
@@ -37,6 +38,7 @@ pub(crate) struct Report {
     pub(super) reloads_refused: AtomicU64,
     pub(super) limits: Limits,
     desk: Desk,
+    join: OnceLock<Arc<Join>>,
 }
 
 impl Report {
@@ -56,6 +58,7 @@ impl Report {
             reloads_refused: AtomicU64::new(0),
             limits: Limits::default(),
             desk: Desk::default(),
+            join: OnceLock::new(),
         }
     }
 
@@ -86,6 +89,17 @@ impl Report {
     /// The keeper of the pool.
     pub(crate) fn keeper(&self) -> &KeeperHandle {
         &self.keeper
+    }
+
+    /// The coordinator runs; said once.
+    pub(crate) fn joins(&self, join: Arc<Join>) {
+        // A second one would be a mistake of ours; the first stays.
+        self.join.set(join).ok();
+    }
+
+    /// The coordinator, if one runs.
+    pub(crate) fn join(&self) -> Option<&Arc<Join>> {
+        self.join.get()
     }
 
     /// The balancer that is reported on.
@@ -193,7 +207,7 @@ impl Report {
             generation: set.generation,
             connections: self.connections(),
             backends: members.chain(removed).collect(),
-            coordinator: None,
+            coordinator: self.join().map(|join| join.status()),
         }
     }
 

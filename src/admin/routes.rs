@@ -7,10 +7,10 @@ use common::drain::StopPhase;
 use common::duration;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use super::{Report, events, metrics, page};
+use super::{Report, coordinator, events, metrics, page};
 
 /// A whole answer, or one that goes on.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -50,10 +50,14 @@ pub(super) async fn answer(
     report: &Arc<Report>,
     caller: Caller,
     (method, uri, headers): (&Method, &Uri, &HeaderMap),
+    body: Incoming,
 ) -> Answer {
     let asked_for_us = matches!(uri.path(), "/livez" | "/readyz");
     if !asked_for_us && !report.limits.answer().await {
         return response(StatusCode::TOO_MANY_REQUESTS, TEXT, "too many requests\n");
+    }
+    if let Some(answer) = coordinator::answer(report, caller, method, uri.path(), body).await {
+        return answer;
     }
     match *method {
         Method::GET if uri.path() == EVENTS => {
@@ -152,7 +156,7 @@ fn unescaped(path: &str) -> String {
     path.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]")
 }
 
-fn json(body: &impl serde::Serialize) -> Answer {
+pub(super) fn json(body: &impl serde::Serialize) -> Answer {
     match serde_json::to_vec_pretty(body) {
         Ok(mut body) => {
             body.push(b'\n');

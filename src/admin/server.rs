@@ -226,11 +226,11 @@ where
 {
     let follows = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| async {
-        let (head, _) = request.into_parts();
+        let (head, body) = request.into_parts();
         follows.store(head.uri.path() == EVENTS, Ordering::Relaxed);
         let caller = guard.caller(&head.headers);
         let asked = (&head.method, &head.uri, &head.headers);
-        Ok::<_, Infallible>(routes::answer(report, caller, asked).await)
+        Ok::<_, Infallible>(routes::answer(report, caller, asked, body).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod drain;
 mod events;
+mod forget;
 mod import;
 mod input;
 mod keepalived;
@@ -17,6 +18,7 @@ mod rebalance;
 mod running;
 mod serve;
 mod status;
+mod ticket;
 mod token;
 mod upgrade;
 mod why;
@@ -60,6 +62,8 @@ enum Command {
     Rebalance(rebalance::Rebalance),
     Upgrade(upgrade::UpgradeCommand),
     Keepalived(keepalived::Keepalived),
+    Ticket(ticket::Ticket),
+    Forget(forget::Forget),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -84,6 +88,8 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
+        Command::Ticket(ticket) => ticket.run(),
+        Command::Forget(forget) => forget.run(),
         Command::Certs(certs) => certs.run(),
         Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),

@@ -44,6 +44,10 @@ pub(crate) struct ConfigOptions {
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
 
+    /// Where masters register and join: IP:PORT, or off [default: [::]:6445].
+    #[arg(long, value_name = "ADDR")]
+    join_listen: Option<String>,
+
     /// Directory for what must survive a restart [default: /var/lib/mainstay].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
@@ -71,6 +75,7 @@ impl ConfigOptions {
             ("--probe", &self.probe),
             ("--cluster-ca", &self.cluster_ca),
             ("--admin", &self.admin),
+            ("--join-listen", &self.join_listen),
             ("--state-dir", &self.state_dir),
             ("--log-format", &self.log_format),
             ("--log-level", &self.log_level),

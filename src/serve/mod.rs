@@ -2,6 +2,7 @@
 //!
 //! The control thread runs here; bytes move on the workers of `lb`.
 
+mod coordinator;
 pub(crate) mod handover;
 mod health_feed;
 mod limits;
@@ -30,6 +31,8 @@ use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::ledger;
 use crate::telemetry::{self, LogGuard};
+pub(crate) use coordinator::Join;
+use coordinator::Surroundings;
 use handover::{Claim, Giver, Heir, Outcome, Passed};
 use members::Members;
 use reload::Reloader;
@@ -119,11 +122,23 @@ async fn control(
         ownership.assume();
     }
     tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
-    members.follow(handle.health.clone(), balancer.now(), &tasks);
+    let health = members.follow(handle.health.clone(), balancer.now(), &tasks);
     info!(admin = %socket.addr, "admin endpoint open");
-    let passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
-    let giver = Giver::new(Arc::clone(&report), &config, passed);
+    let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
     let door = tasks.child();
+    let around = Surroundings {
+        balancer,
+        writer: &members.writer,
+        health,
+        keeper: handle.commands.clone(),
+        tasks: &door,
+        passed: heir.as_mut().and_then(|heir| heir.socket(handover::JOIN)),
+    };
+    if let Some(join) = Join::start(&config, around).await? {
+        passed.push(Passed { name: handover::JOIN, socket: join.handle()? });
+        report.joins(join);
+    }
+    let giver = Giver::new(Arc::clone(&report), &config, passed);
     door.spawn_until_stopped(
         "admin",
         admin::serve(socket, Arc::clone(&report), token, tasks.child()),
@@ -143,7 +158,8 @@ async fn control(
         match signals.wish(report.desk()).await {
             Wish::Reload => {
                 notify_reloading();
-                report.reloaded(reloader.reload(balancer, &members.writer, &handle).await);
+                let applied = reloader.reload(balancer, &members.writer, &handle, &report).await;
+                report.reloaded(applied);
                 notify(&[NotifyState::Ready]);
             }
             Wish::HandOver => match giver.hand_over(&mut signals, &predecessor, release).await {

@@ -11,6 +11,7 @@ use lb::{Balancer, Settings};
 use tracing::{error, info};
 
 use super::probe;
+use crate::admin::Report;
 use crate::cli::ConfigOptions;
 
 /// What is needed to read the configuration again and to compare.
@@ -36,12 +37,16 @@ impl Reloader {
         balancer: &Balancer,
         writer: &MembershipWriter,
         keeper: &KeeperHandle,
+        report: &Report,
     ) -> bool {
         match self.read() {
             Ok((layers, config, method)) => {
                 balancer.change(Settings::from(&config));
                 if keeper.commands.send(Command::Probe(method)).await.is_err() {
                     error!("the keeper of the pool has ended; restart mainstay");
+                }
+                if let Some(join) = report.join() {
+                    join.configure(&config, balancer);
                 }
                 writer.configure(config.backends);
                 self.stop = config.stop;

@@ -75,7 +75,8 @@ impl OnTcp {
     fn start(state_dir: &Path) -> (Self, String) {
         let mut command = Command::new(MAINSTAY);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["serve", "--join-listen", "off"])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--backend", "master1=127.0.0.1:1", "--log-format", "json", "--state-dir"])
             .arg(state_dir)
             .stderr(Stdio::piped());

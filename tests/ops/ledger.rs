@@ -223,6 +223,8 @@ fn a_ledger_that_cannot_be_opened_ends_the_start() {
             .current_dir(dir.path())
             .args([
                 "serve",
+                "--join-listen",
+                "off",
                 "--config",
                 "c.toml",
                 "--listen",

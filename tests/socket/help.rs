@@ -38,6 +38,11 @@ const COMMANDS: &[&str] = &[
     "keepalived",
     "keepalived config",
     "keepalived check",
+    "ticket",
+    "ticket create",
+    "ticket list",
+    "ticket revoke",
+    "forget",
     "certs",
     "certs key",
     "certs upload",
@@ -68,7 +73,7 @@ fn help_texts() {
 
 #[test]
 fn every_command_has_a_help_text_here() {
-    for parent in ["", "certs", "token"] {
+    for parent in ["", "certs", "ticket", "token"] {
         let args: Vec<&str> = parent.split_whitespace().chain(["--help"]).collect();
         let help = run(&args).out;
         let commands = help.split_once("Commands:\n").unwrap().1;

@@ -27,7 +27,7 @@ fn a_stuck_log_loses_lines_counts_them_and_holds_nobody_up() {
     std::fs::write(&config, "").unwrap();
     let mut command = Command::new(MAINSTAY);
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--probe", "tcp"])
+        .args(["serve", "--join-listen", "off", "--listen", "127.0.0.1:0", "--probe", "tcp"])
         .args(["--backend", &backend.addr.to_string(), "--admin"])
         .arg(format!("unix:{}", admin.display()))
         .arg("--state-dir")

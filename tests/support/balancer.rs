@@ -113,7 +113,8 @@ impl Setup {
         let admin = dir.path().join("admin.sock");
         let listen = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         command
-            .args(["serve", "--listen", &listen.to_string(), "--admin"])
+            .args(["serve", "--join-listen", "off"])
+            .args(["--listen", &listen.to_string(), "--admin"])
             .arg(format!("unix:{}", admin.display()))
             .arg("--state-dir")
             .arg(dir.path().join("state"))

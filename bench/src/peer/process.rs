@@ -184,7 +184,14 @@ fn arguments(
             &write("envoy.yaml", ENVOY)?,
         ]),
         Peer::Mainstay => {
-            let own = words(["serve", "--config", &write("mainstay.toml", MAINSTAY)?]).into_iter();
+            let own = words([
+                "serve",
+                "--join-listen",
+                "off",
+                "--config",
+                &write("mainstay.toml", MAINSTAY)?,
+            ])
+            .into_iter();
             own.chain(installed.arguments.iter().cloned()).collect()
         }
     })

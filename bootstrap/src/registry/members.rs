@@ -21,8 +21,6 @@ pub enum Life {
     Pending,
     /// Its apiserver proved its identity and served.
     Admitted,
-    /// It said that it goes: no new connections, and gone when the old ones are.
-    Leaving,
 }
 
 /// A registered member, as it is kept on disk.
@@ -93,7 +91,7 @@ pub enum ClaimRefusal {
     /// Another key has this name.
     #[error(
         "the name {0} is registered with another key; if that machine is gone for good, remove it \
-         on the balancer with `mainstay leave {0}`"
+         on the balancer with `mainstay forget {0}`"
     )]
     NameTaken(String),
     /// Another member has this address.
@@ -111,7 +109,7 @@ pub enum ClaimRefusal {
     )]
     NotFirst(String),
     /// Too many.
-    #[error("there are {MEMBERS_MAX} members already; remove some with `mainstay leave NAME`")]
+    #[error("there are {MEMBERS_MAX} members already; remove some with `mainstay forget NAME`")]
     Full,
     /// No such member.
     #[error("{0} is not registered; register again with a ticket")]
@@ -185,10 +183,8 @@ impl MemberBook {
         self.admits(&claim)?;
         let known = self.of(&claim.name);
         let life = match known {
-            // Whoever comes back after it left begins anew.
-            Some(record) if record.life != Life::Leaving && record.address == claim.address => {
-                record.life
-            }
+            // Another address is another apiserver.
+            Some(record) if record.address == claim.address => record.life,
             _ => Life::Pending,
         };
         let since = known.map_or(unix, |record| record.since);

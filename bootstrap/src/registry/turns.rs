@@ -104,6 +104,7 @@ struct Turn {
     joiner: String,
     sealing_key: String,
     stage: Stage,
+    began: Duration,
     deadline: Duration,
     heard: Duration,
 }
@@ -123,6 +124,7 @@ enum Stage {
 struct Waiting {
     joiner: String,
     sealing_key: String,
+    since: Duration,
     heard: Duration,
 }
 
@@ -184,7 +186,9 @@ impl JoinTurns {
                 SavedStage::Settling { made } => (Stage::Settling { made }, SETTLE_MAX),
             };
             let heard = Duration::ZERO;
-            turns.current = Some(Turn { joiner, sealing_key, stage, deadline: limit, heard });
+            let began = Duration::ZERO;
+            turns.current =
+                Some(Turn { joiner, sealing_key, stage, began, deadline: limit, heard });
         }
         turns
     }
@@ -218,16 +222,16 @@ impl JoinTurns {
         std::mem::take(&mut self.events)
     }
 
-    /// Who has the turn, and how far it is.
+    /// Who has the turn, how far it is, when the turn ends by itself, and since when it has it.
     #[must_use]
-    pub fn holder(&self) -> Option<(&str, JoinPhase, Duration)> {
+    pub fn holder(&self) -> Option<(&str, JoinPhase, Duration, Duration)> {
         let turn = self.current.as_ref()?;
-        Some((&turn.joiner, turn.phase(), turn.deadline))
+        Some((&turn.joiner, turn.phase(), turn.deadline, turn.began))
     }
 
-    /// Who waits, in order.
-    pub fn waiting(&self) -> impl Iterator<Item = &str> {
-        self.queue.iter().map(|waiting| waiting.joiner.as_str())
+    /// Who waits, in order, and since when.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.queue.iter().map(|waiting| (waiting.joiner.as_str(), waiting.since))
     }
 
     /// A joiner asks for its turn, or says that it is still there.
@@ -257,6 +261,7 @@ impl JoinTurns {
             None => self.queue.push_back(Waiting {
                 joiner: joiner.to_owned(),
                 sealing_key: sealing_key.to_owned(),
+                since: now,
                 heard: now,
             }),
         }
@@ -375,6 +380,7 @@ impl JoinTurns {
             joiner: next.joiner,
             sealing_key: next.sealing_key,
             stage: Stage::Issuing(Issuing::new(work, now)),
+            began: now,
             deadline: now.saturating_add(TURN_MAX),
             heard: next.heard,
         });

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{AdminAddr, ListenAddr, parse_backend};
+use super::join::{self, Join};
 use super::{ConfigError, Layers, Origin, Value};
 use crate::drain::StopLimits;
 use crate::member::MEMBERS_MAX;
@@ -99,6 +100,8 @@ pub struct Config {
     pub listen_when_empty: bool,
     /// Where the admin endpoint answers.
     pub admin: AdminAddr,
+    /// How masters join.
+    pub join: Join,
     /// For what must survive a restart.
     pub state_dir: PathBuf,
     /// Whether the operator named that directory.
@@ -139,6 +142,12 @@ impl Config {
             rebalance_age: raw.duration("rebalance_age", Duration::ZERO)?,
             listen_when_empty: raw.switch("listen_when_empty")?,
             admin: raw.parsed("admin", AdminAddr::parse)?,
+            join: Join {
+                listen: raw.parsed("join.listen", join::parse_listen)?,
+                listen_chosen: chosen("join.listen")?,
+                endpoint: raw.parsed("join.endpoint", join::parse_endpoint)?,
+                allow: raw.parsed_list("join.allow", join::parse_network)?,
+            },
             state_dir: raw.parsed("state_dir", directory)?,
             state_dir_chosen: chosen("state_dir")?,
             workers: raw.number("workers", 0, WORKERS_MAX)?,

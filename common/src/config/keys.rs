@@ -142,6 +142,32 @@ pub const KEYS: &[Key] = &[
         "Where `/livez`, `/readyz`, `/metrics` and `/v1/status` answer: `IP:PORT` or `unix:PATH`.",
     ),
     key(
+        "join.listen",
+        Shape::Text,
+        "[::]:6445",
+        "--join-listen",
+        false,
+        "Where masters register and join: `IP:PORT`, or `off` for no coordinator.",
+    ),
+    key(
+        "join.endpoint",
+        Shape::Text,
+        "",
+        "",
+        true,
+        "`HOST:PORT` that kubeadm shall know as the control plane's, if it is not the address at which \
+         a master reaches this host: a name, or the address that moves between two balancers.",
+    ),
+    key(
+        "join.allow",
+        Shape::List,
+        "",
+        "",
+        true,
+        "Networks like `10.0.0.0/24` of which a master may name an address that it does not come from. \
+         Empty: only its own.",
+    ),
+    key(
         "state_dir",
         Shape::Text,
         "/var/lib/mainstay",

@@ -7,11 +7,13 @@
 pub mod address;
 mod checked;
 mod file;
+mod join;
 pub mod keys;
 pub mod layers;
 
 pub use address::{AdminAddr, ListenAddr};
 pub use checked::{Cluster, Config, Limits, LogFormat, ProbeKind, Timeouts};
+pub use join::Join;
 pub use layers::{Layers, Origin, Setting, Value};
 
 /// Where the packages put the file; read when it exists and no `--config` names another.

@@ -31,3 +31,6 @@ const ENVIRONMENT_VALUE: &str = "stdin";
 
 /// Name of the admin socket among those that are passed.
 pub(crate) const ADMIN: &str = "admin";
+
+/// Name of the join listener among the sockets that are passed.
+pub(crate) const JOIN: &str = "join";

@@ -1,0 +1,204 @@
+//! The coordinator in this process: its address, its files, and what it tells the balancer.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use bootstrap::MembershipWriter;
+use bootstrap::api::{ApiSettings, JoinApi, serve};
+use bootstrap::authority::Authority;
+use bootstrap::coordinator::{Coordinator, CoordinatorHandle, Knowledge};
+use bootstrap::sources::Registered;
+use common::config::Config;
+use common::coordinator::CoordinatorStatus;
+use common::events::Journal;
+use common::{HealthFeed, Member, Source, Tasks};
+use lb::Balancer;
+use lb::health::Command;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::{cannot_bind, state_dir};
+use crate::exit::{Exit, Stop};
+
+/// The running coordinator.
+pub(crate) struct Join {
+    /// The API in front of it.
+    pub(crate) api: Arc<JoinApi>,
+    /// Where masters reach it.
+    pub(crate) addr: SocketAddr,
+    settings: watch::Sender<ApiSettings>,
+    listener: OwnedFd,
+}
+
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Join").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// What the coordinator is connected with.
+pub(super) struct Surroundings<'a> {
+    pub(super) balancer: &'a Balancer,
+    pub(super) writer: &'a Arc<MembershipWriter>,
+    pub(super) health: HealthFeed,
+    pub(super) keeper: mpsc::Sender<Command>,
+    pub(super) tasks: &'a Tasks,
+    /// The listening socket of the process before, if there is one.
+    pub(super) passed: Option<OwnedFd>,
+}
+
+impl Join {
+    /// Starts the coordinator; none if there shall be none, or if the default address or directory
+    /// cannot be had: then it is only a balancer, and says so.
+    pub(super) async fn start(
+        config: &Config,
+        around: Surroundings<'_>,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
+        let Some(addr) = config.join.listen else {
+            return Ok(None);
+        };
+        // A process that took over sessions must not end for the coordinator's sake.
+        let optional = !config.join.listen_chosen || around.passed.is_some();
+        match Self::try_start(addr, config, around).await {
+            Ok(join) => Ok(Some(join)),
+            Err(error) if optional => {
+                let reason = format!("{error:#}");
+                warn!(reason, "no coordinator: masters cannot register here");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_start(
+        addr: SocketAddr,
+        config: &Config,
+        around: Surroundings<'_>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let Some(directory) = state_dir::usable(config) else {
+            let sentence = "the coordinator keeps keys and members; give it a directory that can be \
+                            written with --state-dir, or switch it off with --join-listen off";
+            return Err(Stop::new(Exit::Refused, sentence).into());
+        };
+        let (addr, listener) = bind(addr, around.passed)
+            .await
+            .map_err(|error| cannot_bind(&format!("open the join address {addr}"), &error))?;
+        let passed = listener.as_fd().try_clone_to_owned()?;
+        let authority = Authority::open(directory).map_err(Stop::failed)?;
+        let journal: Journal = around.balancer.journal().clone();
+        let (coordinator, handle) =
+            Coordinator::open(directory, Vec::new(), around.health.clone(), journal)?;
+        around.tasks.spawn_until_stopped("coordinator", coordinator.run());
+        let (settings, changes) = watch::channel(api_settings(config, around.balancer));
+        let pin = authority.pin().to_string();
+        let api = JoinApi::new(authority, handle.clone(), changes);
+        info!(join = %addr, pin, "coordinator open; `mainstay ticket create` makes a ticket");
+        let served = Arc::clone(&api);
+        let connections = around.tasks.child();
+        around.tasks.spawn_until_stopped("join API", async move {
+            if let Err(error) = serve(listener, served, connections).await {
+                error!(%error, "the join API has no certificate; restart mainstay");
+            }
+        });
+        let told = tell(handle.knowledge(), Arc::clone(around.writer), around.keeper);
+        around.tasks.spawn_until_stopped("coordinator's knowledge", told);
+        Ok(Arc::new(Self { api, addr, settings, listener: passed }))
+    }
+
+    /// The listening socket, for the process that takes over.
+    pub(super) fn handle(&self) -> std::io::Result<OwnedFd> {
+        self.listener.try_clone()
+    }
+
+    /// The operator changed the configuration.
+    pub(super) fn configure(&self, config: &Config, balancer: &Balancer) {
+        self.settings.send_replace(api_settings(config, balancer));
+    }
+
+    /// What screens show: the registry, and our own CA.
+    pub(crate) fn status(&self) -> CoordinatorStatus {
+        let mut status = CoordinatorStatus::clone(&self.coordinator().status());
+        status.certificates.insert(0, self.api.authority().ends());
+        status
+    }
+
+    /// The coordinator behind the API.
+    pub(crate) fn coordinator(&self) -> &CoordinatorHandle {
+        self.api.coordinator()
+    }
+}
+
+/// Listens on the address, or goes on with the socket of the process before.
+async fn bind(
+    addr: SocketAddr,
+    passed: Option<OwnedFd>,
+) -> std::io::Result<(SocketAddr, TcpListener)> {
+    let listener = match passed {
+        Some(socket) => {
+            let socket = std::net::TcpListener::from(socket);
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)?
+        }
+        None => TcpListener::bind(addr).await?,
+    };
+    Ok((listener.local_addr()?, listener))
+}
+
+fn api_settings(config: &Config, balancer: &Balancer) -> ApiSettings {
+    let port = balancer
+        .listen()
+        .first()
+        .map_or(common::config::address::APISERVER_PORT, |addr| addr.port());
+    ApiSettings {
+        endpoint: config.join.endpoint.clone(),
+        balancer_port: port,
+        allow: config.join.allow.clone(),
+    }
+}
+
+/// Tells the rest of the program what the coordinator learns. Cancel-safe.
+async fn tell(
+    mut knowledge: watch::Receiver<Arc<Knowledge>>,
+    writer: Arc<MembershipWriter>,
+    keeper: mpsc::Sender<Command>,
+) {
+    let mut left = BTreeSet::new();
+    let mut drained = BTreeSet::new();
+    loop {
+        let known = Arc::clone(&knowledge.borrow_and_update());
+        writer.registered(known.members.iter().map(registered).collect());
+        for addr in known.left.difference(&left) {
+            writer.leave(*addr);
+        }
+        left.clone_from(&known.left);
+        drain(&known, &mut drained, &keeper).await;
+        if knowledge.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn registered(known: &bootstrap::coordinator::RegisteredMember) -> Registered {
+    let member =
+        Member { name: known.name.clone(), addr: known.address, source: Source::Registered };
+    Registered { member, missing: known.missing }
+}
+
+/// Drains members whose machines go down, and takes back what was drained here and nothing else: an
+/// operator's drain stays.
+async fn drain(known: &Knowledge, drained: &mut BTreeSet<String>, keeper: &mpsc::Sender<Command>) {
+    let going = |it: &&bootstrap::coordinator::RegisteredMember| it.draining;
+    let now: BTreeSet<String> =
+        known.members.iter().filter(going).map(|it| it.name.clone()).collect();
+    let changes = now.difference(drained).map(|name| (name.clone(), true));
+    let changes = changes.chain(drained.difference(&now).map(|name| (name.clone(), false)));
+    for (name, drained) in changes {
+        let (answer, _) = oneshot::channel();
+        // Without a keeper there is nothing to drain.
+        keeper.send(Command::Drain { name, drained, over: None, answer }).await.ok();
+    }
+    *drained = now;
+}
