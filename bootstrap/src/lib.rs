@@ -8,10 +8,12 @@
 //! survive a crash.
 //! The coordinator proper is [`coordinator`], the task that owns the [`registry`] of pure rules; the
 //! join [`api`] stands before it, and its [`authority`] certifies who is who.
-//! On a master, [`identity`] is who it is and [`client`] how it talks to a coordinator.
+//! On a master, [`identity`] is who it is, [`client`] how it talks to a coordinator, [`plan`] how it
+//! becomes a master, and [`agent`] what it does as one.
 //! [`protocol`] is what masters and the coordinator say to each other, [`ticket`] what an operator
 //! carries between them, [`sealing`] what keeps the coordinator from reading credentials.
 
+pub mod agent;
 pub mod api;
 pub mod authority;
 pub mod client;
@@ -21,6 +23,7 @@ pub mod identity;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod membership;
+pub mod plan;
 pub mod protocol;
 pub mod registry;
 pub mod remembered;

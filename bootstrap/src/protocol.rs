@@ -20,7 +20,8 @@ pub const COORDINATOR_NAME: &str = "coordinator.mainstay.internal";
 /// Largest body in either direction: a CA bundle, a CSR and a kubeconfig are a few KiB each.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
-/// Time between two heartbeats; the coordinator holds its answer for this long unless it has work.
+/// Time between two heartbeats; the coordinator holds its answer for this long unless it has work
+/// or another state than the member has seen.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// A member that was not heard for this long is shown as missing.
@@ -36,7 +37,8 @@ pub const MEMBER_CERTIFICATE: Duration = Duration::from_secs(24 * 3600);
 /// registered already: the signature of the CSR is the proof then, and the address stays.
 pub const MEMBERS: &str = "/v1/members";
 
-/// `POST`, member: [`Heartbeat`] → [`HeartbeatAnswer`], held up to [`HEARTBEAT`].
+/// `POST`, member: [`Heartbeat`] → [`HeartbeatAnswer`], held up to [`HEARTBEAT`] while the state is
+/// the one that was seen.
 pub const HEARTBEATS: &str = "/v1/member/heartbeat";
 
 /// `POST`, member: [`Renewal`] → [`Registered`].
@@ -126,6 +128,10 @@ pub struct Heartbeat {
     /// It can make credentials for a joiner: it has an administrator's kubeconfig and the CA keys.
     #[serde(default)]
     pub can_issue: bool,
+    /// The state that is known already: the answer is held back while it still is this one and
+    /// there is no work. Without it the answer comes at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// "I hear you."

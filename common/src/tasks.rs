@@ -62,6 +62,12 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
+    /// Whether the group was told to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Tells every task of the group, and of its children, to stop.
     pub fn stop(&self) {
         self.stop.cancel();

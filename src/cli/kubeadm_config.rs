@@ -10,23 +10,12 @@ use bootstrap::kubeadm::{
     CertificateKey, ConfigFile, ConfigFileError, ControlPlaneEndpoint, GoawayChance,
     KubernetesVersion, Networking,
 };
+use bootstrap::plan::recommended;
 use clap::Args;
 use common::duration;
 
 use super::input;
 use crate::exit::Stop;
-
-/// An apiserver that is told to stop goes on serving this long: more than the balancer needs to
-/// notice (three probes of two seconds), less than the 30 s after which its pod is killed.
-const SHUTDOWN_DELAY: Duration = Duration::from_secs(20);
-
-/// The share of requests after which a client is sent to connect anew; the value that the
-/// apiserver's own help suggests.
-const GOAWAY_CHANCE: &str = "0.001";
-
-/// Release lines whose apiserver knows the two arguments.
-const SHUTDOWN_DELAY_SINCE: u32 = 16;
-const GOAWAY_SINCE: u32 = 18;
 
 /// Write a kubeadm configuration for a cluster behind this balancer.
 ///
@@ -111,18 +100,14 @@ impl KubeadmConfig {
         kubeadm: KubernetesVersion,
         key: Option<&CertificateKey>,
     ) -> Result<ConfigFile<'_>, ConfigFileError> {
-        let shutdown_delay = match self.shutdown_delay {
-            None => kubeadm.is_at_least(SHUTDOWN_DELAY_SINCE).then_some(SHUTDOWN_DELAY),
-            given => given.filter(|delay| !delay.is_zero()),
-        };
+        let (usual_delay, usual_chance) = recommended(&kubeadm)?;
         let none: GoawayChance = "0".parse()?;
-        let goaway_chance = match self.goaway_chance {
-            None if kubeadm.is_at_least(GOAWAY_SINCE) => Some(GOAWAY_CHANCE.parse()?),
-            given => given.filter(|chance| *chance != none),
-        };
+        let shutdown_delay = self.shutdown_delay.or(usual_delay).filter(|delay| !delay.is_zero());
+        let goaway_chance = self.goaway_chance.or(usual_chance).filter(|chance| *chance != none);
         Ok(ConfigFile {
             kubeadm,
             endpoint: self.endpoint,
+            node_name: None,
             cert_sans: self.cert_sans,
             networking: Networking {
                 dns_domain: self.dns_domain,

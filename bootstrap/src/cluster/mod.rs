@@ -24,4 +24,4 @@ pub use observer::{
 pub use owner::{Owner, owners, uploaded_certs};
 pub use stream::Lines;
 pub use tokens::{FoundTokens, NewToken, TokenCallError, create_token, delete_token, list_tokens};
-pub use upload::{UploadError, Uploaded, upload_certs};
+pub use upload::{UploadError, Uploaded, end_upload, upload_certs};

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::tokens::{already_exists, secret_path, secrets_path};
 use crate::kubeadm::{
     BootstrapToken, CERTS_SECRET_NAME, CertSet, CertificateKey, Expiration, OwnerError, Random,
-    RandomError, SYSTEM_NAMESPACE, SealedCerts, SealedCertsError, Secret, certs_role,
+    RandomError, SYSTEM_NAMESPACE, SealedCerts, SealedCertsError, Secret, TokenId, certs_role,
     certs_role_binding, owner_reference, owner_token,
 };
 
@@ -41,6 +41,36 @@ impl Uploaded {
     pub async fn take_back(&self, cluster: &Cluster) -> Result<(), ApiError> {
         delete_owner(cluster, &self.owner).await
     }
+
+    /// Name of the owner token's Secret.
+    #[must_use]
+    pub fn owner_name(&self) -> &str {
+        &self.owner.metadata.name
+    }
+}
+
+/// Ends an upload of which the owner's id is remembered. `kubeadm-certs` is deleted at once if that
+/// owner still is its owner, and with `certs_uid` only if it still is that Secret: a later upload,
+/// ours or kubeadm's, is left alone. What is gone already is fine.
+///
+/// # Errors
+/// [`ApiError`]; may be tried again.
+pub async fn end_upload(
+    cluster: &Cluster,
+    owner: &TokenId,
+    certs_uid: Option<&str>,
+) -> Result<(), ApiError> {
+    let name = owner.secret_name();
+    let path = secret_path(CERTS_SECRET_NAME);
+    if let Some(secret) = cluster.get::<Secret>(&path).await? {
+        let metadata = &secret.metadata;
+        let owned = metadata.owner_references.iter().any(|reference| reference.name == name);
+        let same = certs_uid.is_none_or(|uid| metadata.uid.as_deref() == Some(uid));
+        if owned && same {
+            cluster.take_back(&path, metadata.uid.as_deref()).await?;
+        }
+    }
+    cluster.take_back(&secret_path(&name), None).await
 }
 
 /// Seals the certificates and uploads them, to end at `expiration`.

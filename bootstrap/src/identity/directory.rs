@@ -33,7 +33,18 @@ pub enum LockKind {
 /// Held as long as the program runs; the system lets go of it even if the program is killed.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    file: File,
+}
+
+impl RunLock {
+    /// The lock as standard input of a child, which reads nothing from it. A child that outlives us
+    /// holds the lock on.
+    ///
+    /// # Errors
+    /// The system's, if there are no more descriptors.
+    pub fn as_stdin(&self) -> io::Result<std::process::Stdio> {
+        Ok(self.file.try_clone()?.into())
+    }
 }
 
 impl AgentDir {
@@ -70,7 +81,7 @@ impl AgentDir {
         };
         let file = self.lock_file(name)?;
         match file.try_lock() {
-            Ok(()) => Ok(RunLock { _file: file }),
+            Ok(()) => Ok(RunLock { file }),
             Err(TryLockError::WouldBlock) => Err(DirError::Busy { path: self.path.clone(), kind }),
             Err(TryLockError::Error(source)) => Err(DirError::unusable(&self.path, source)),
         }
@@ -146,12 +157,12 @@ impl AgentDir {
     fn writing(&self) -> Result<RunLock, DirError> {
         let file = self.lock_file("write.lock")?;
         file.lock().map_err(|source| DirError::unusable(&self.path, source))?;
-        Ok(RunLock { _file: file })
+        Ok(RunLock { file })
     }
 
     fn lock_file(&self, name: &str) -> Result<File, DirError> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         file.open(self.path.join(name)).map_err(|source| DirError::unusable(&self.path, source))
     }
 }
@@ -199,7 +210,8 @@ fn busy_words(path: &Path, kind: LockKind) -> String {
     let path = path.display();
     match kind {
         LockKind::Command => format!(
-            "another `mainstay` command is at work with the state directory {path}; wait for its end"
+            "another `mainstay` command, or the kubeadm that one has started, is at work with the \
+             state directory {path}; wait for its end"
         ),
         LockKind::Agent => format!("an agent runs already with the state directory {path}"),
     }

@@ -11,6 +11,7 @@ use super::cluster_config::Networking;
 use super::endpoint::ControlPlaneEndpoint;
 use super::key::CertificateKey;
 use super::version::{ConfigApi, KubernetesVersion, VersionError};
+use super::yaml::{Yaml, quote};
 
 /// First release line whose apiserver knows `shutdown-delay-duration` (kubernetes#74416).
 const SHUTDOWN_DELAY_SINCE: u32 = 16;
@@ -20,9 +21,6 @@ const GOAWAY_SINCE: u32 = 18;
 
 /// A static pod is killed after this time, so a longer delay would end in a kill.
 const POD_GRACE: Duration = Duration::from_secs(30);
-
-/// Room for the whole file, so that growing leaves no copy of the key behind.
-const FILE_BYTES: usize = 8192;
 
 /// Name and value of an argument.
 type Argument = (&'static str, String);
@@ -34,6 +32,8 @@ pub struct ConfigFile<'a> {
     pub kubeadm: KubernetesVersion,
     /// The balancer's address.
     pub endpoint: ControlPlaneEndpoint,
+    /// Name of the node; kubeadm takes the machine's if `None`.
+    pub node_name: Option<String>,
     /// Further names and addresses for the apiserver certificates; the endpoint's host is added.
     pub cert_sans: Vec<String>,
     /// Networks; kubeadm's defaults where `None`.
@@ -59,11 +59,11 @@ impl ConfigFile<'_> {
     pub fn render(&self) -> Result<Zeroizing<String>, ConfigFileError> {
         let api = self.kubeadm.config_api()?;
         let arguments = self.extra_arguments()?;
-        let mut yaml = Yaml(Zeroizing::new(String::with_capacity(FILE_BYTES)));
+        let mut yaml = Yaml::new();
         self.write_init(&mut yaml, api)?;
         yaml.line(0, "---");
         self.write_cluster(&mut yaml, api, &arguments);
-        Ok(yaml.0)
+        Ok(yaml.into_text())
     }
 
     fn write_init(&self, yaml: &mut Yaml, api: ConfigApi) -> Result<(), ConfigFileError> {
@@ -74,6 +74,10 @@ impl ConfigFile<'_> {
                 return Err(ConfigFileError::NoCertificateKey);
             }
             yaml.quoted(0, "certificateKey", &key.to_hex());
+        }
+        if let Some(name) = &self.node_name {
+            yaml.line(0, "nodeRegistration:");
+            yaml.quoted(2, "name", name);
         }
         if let Some(advertise) = self.advertise {
             yaml.line(0, "localAPIEndpoint:");
@@ -164,33 +168,6 @@ fn write_arguments(yaml: &mut Yaml, api: ConfigApi, arguments: &[Argument]) {
             yaml.quoted(4, name, value);
         }
     }
-}
-
-/// A YAML text in the making.
-struct Yaml(Zeroizing<String>);
-
-impl Yaml {
-    fn line(&mut self, indent: usize, text: &str) {
-        self.0.extend(std::iter::repeat_n(' ', indent));
-        self.0.push_str(text);
-        self.0.push('\n');
-    }
-
-    /// A field whose value needs no quotes.
-    fn field(&mut self, indent: usize, name: &str, value: &str) {
-        self.line(indent, &format!("{name}: {value}"));
-    }
-
-    /// A field that is a string whatever it looks like.
-    fn quoted(&mut self, indent: usize, name: &str, value: &str) {
-        self.line(indent, &Zeroizing::new(format!("{name}: {}", *quote(value))));
-    }
-}
-
-/// A JSON string, which is a YAML string too.
-fn quote(text: &str) -> Zeroizing<String> {
-    // A text always has a JSON form.
-    Zeroizing::new(serde_json::to_string(text).unwrap_or_default())
 }
 
 /// A duration as Go writes it, cut to seconds: `20s`, `4m0s`, `24h0m0s`.

@@ -38,7 +38,9 @@ mod cluster_config;
 mod config_file;
 mod endpoint;
 mod join_command;
+mod join_file;
 mod version;
+mod yaml;
 
 pub use ca_pin::{CaPin, CaPinError};
 pub use cert_set::{CertSet, CertificateDates, Defect, Defects, Upload, Validity};
@@ -52,6 +54,7 @@ pub use endpoint::{ControlPlaneEndpoint, EndpointError};
 pub use entry::{CertEntry, EntryKind, Topology};
 pub use expiration::{Expiration, ExpirationError, short_human_duration};
 pub use join_command::{JoinCommand, JoinLine, JoinRole};
+pub use join_file::JoinFile;
 pub use key::{CertificateKey, CertificateKeyError};
 pub use kubeconfig::{Authority, ClusterAccess, KubeconfigError};
 pub use object::{

@@ -43,7 +43,7 @@ fn registry() -> Registry {
 }
 
 fn agent() -> Heartbeat {
-    Heartbeat { draining: false, can_issue: true }
+    Heartbeat { can_issue: true, ..Heartbeat::default() }
 }
 
 fn pins(pem: &str) -> Vec<CaPin> {

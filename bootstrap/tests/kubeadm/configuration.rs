@@ -76,6 +76,7 @@ fn file<'a>(version: &str, key: Option<&'a CertificateKey>) -> ConfigFile<'a> {
     ConfigFile {
         kubeadm: version.parse().unwrap(),
         endpoint: "lb.example.com:6443".parse().unwrap(),
+        node_name: None,
         cert_sans: vec!["10.0.0.10".to_owned(), "lb.example.com".to_owned()],
         networking: Networking {
             pod_subnet: Some("10.244.0.0/16".to_owned()),

@@ -1,0 +1,262 @@
+//! What kubeadm is told, by version.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::extra::Extra;
+use crate::kubeadm::{
+    BootstrapToken, CaPin, CertificateKey, ConfigFile, ConfigFileError, ControlPlaneEndpoint,
+    GoawayChance, JoinFile, KubernetesVersion, Networking,
+};
+
+/// An apiserver that is told to stop goes on serving this long: more than the balancer needs to
+/// notice, less than the 30 s after which its pod is killed.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(20);
+
+/// The share of requests after which a client connects anew; what the apiserver's help suggests.
+const GOAWAY_CHANCE: &str = "0.001";
+
+/// Release lines whose apiserver knows the two arguments.
+const SHUTDOWN_DELAY_SINCE: u32 = 16;
+const GOAWAY_SINCE: u32 = 18;
+
+/// A run of kubeadm: a file to write, and the arguments that name it.
+pub struct KubeadmCommand {
+    /// Arguments; secret ones only if [`KubeadmCommand::secret_arguments`].
+    pub arguments: Vec<Zeroizing<String>>,
+    /// Content of the configuration file, if there is one.
+    pub file: Option<Zeroizing<String>>,
+    /// Whether a secret stands among the arguments, which nothing spares kubeadm 1.14.
+    pub secret_arguments: bool,
+}
+
+impl KubeadmCommand {
+    /// The arguments to show: those that follow a secret's flag are withheld.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let mut shown = vec!["kubeadm".to_owned()];
+        let mut secret = false;
+        for argument in &self.arguments {
+            shown.push(if secret { "(withheld)".to_owned() } else { argument.to_string() });
+            secret = matches!(argument.as_str(), "--token" | "--certificate-key");
+        }
+        shown.join(" ")
+    }
+}
+
+/// `kubeadm init`.
+#[derive(Clone, Debug)]
+pub struct InitCommand {
+    /// The installed kubeadm.
+    pub kubeadm: KubernetesVersion,
+    /// The balancer.
+    pub endpoint: ControlPlaneEndpoint,
+    /// Name of the node.
+    pub node_name: String,
+    /// Address and port of the apiserver.
+    pub advertise: Option<SocketAddr>,
+    /// Networks.
+    pub networking: Networking,
+    /// Further names for the apiserver certificates.
+    pub cert_sans: Vec<String>,
+    /// Flags after `--`.
+    pub extra: Extra,
+}
+
+impl InitCommand {
+    /// The command, with a file at this path.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`]
+    pub fn command(&self, file: &Path) -> Result<KubeadmCommand, ConfigFileError> {
+        let (delay, chance) = recommended(&self.kubeadm)?;
+        let content = ConfigFile {
+            kubeadm: self.kubeadm.clone(),
+            endpoint: self.endpoint.clone(),
+            node_name: Some(self.node_name.clone()),
+            cert_sans: self.cert_sans.clone(),
+            networking: self.networking.clone(),
+            advertise: self.advertise,
+            shutdown_delay: delay,
+            goaway_chance: chance,
+            control_plane_timeout: None,
+            certificate_key: None,
+        };
+        let mut arguments = texts(["init", "--config", &file.to_string_lossy()]);
+        arguments.extend(texts([self.kubeadm.upload_certs_flag()]));
+        arguments.extend(self.extra.flags().iter().cloned().map(Zeroizing::new));
+        Ok(KubeadmCommand { arguments, file: Some(content.render()?), secret_arguments: false })
+    }
+}
+
+/// The two arguments that let an apiserver leave the rotation quietly, where it knows them.
+///
+/// # Errors
+/// None in practice: the chance is ours.
+pub fn recommended(
+    kubeadm: &KubernetesVersion,
+) -> Result<(Option<Duration>, Option<GoawayChance>), ConfigFileError> {
+    let delay = kubeadm.is_at_least(SHUTDOWN_DELAY_SINCE).then_some(SHUTDOWN_DELAY);
+    let chance = kubeadm.is_at_least(GOAWAY_SINCE).then(|| GOAWAY_CHANCE.parse());
+    Ok((delay, chance.transpose()?))
+}
+
+/// `kubeadm join` as a further master.
+#[derive(Clone, Debug)]
+pub struct JoinCommandLine<'a> {
+    /// The installed kubeadm.
+    pub kubeadm: &'a KubernetesVersion,
+    /// `HOST:PORT` of the control plane.
+    pub endpoint: &'a str,
+    /// kubeadm's token.
+    pub token: &'a BootstrapToken,
+    /// Pins of the cluster's CAs.
+    pub pins: &'a [CaPin],
+    /// Key of the uploaded certificates.
+    pub certificate_key: &'a CertificateKey,
+    /// Name of the node.
+    pub node_name: &'a str,
+    /// Address of the new apiserver.
+    pub advertise: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// Flags after `--`.
+    pub extra: &'a Extra,
+}
+
+impl JoinCommandLine<'_> {
+    /// The command, with a file at this path if this kubeadm can read the key from one.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`]
+    pub fn command(&self, file: &Path) -> Result<KubeadmCommand, ConfigFileError> {
+        self.kubeadm.config_api()?;
+        let with_file = JoinFile::suits(self.kubeadm);
+        let (mut arguments, content) = if with_file {
+            (texts(["join", "--config", &file.to_string_lossy()]), Some(self.file().render()?))
+        } else {
+            (self.flags(), None)
+        };
+        arguments.extend(self.extra.flags().iter().cloned().map(Zeroizing::new));
+        Ok(KubeadmCommand { arguments, file: content, secret_arguments: !with_file })
+    }
+
+    fn file(&self) -> JoinFile<'_> {
+        JoinFile {
+            kubeadm: self.kubeadm,
+            endpoint: self.endpoint,
+            token: self.token,
+            pins: self.pins,
+            certificate_key: self.certificate_key,
+            node_name: self.node_name,
+            advertise: self.advertise,
+            port: self.port,
+        }
+    }
+
+    /// kubeadm 1.14: everything as flags, because it takes the key in no other way.
+    fn flags(&self) -> Vec<Zeroizing<String>> {
+        let mut flags = texts(["join", self.endpoint, "--token"]);
+        flags.push(self.token.to_text());
+        for pin in self.pins {
+            flags.extend(texts(["--discovery-token-ca-cert-hash", &pin.to_string()]));
+        }
+        flags.extend(texts([self.kubeadm.control_plane_flag(), "--certificate-key"]));
+        flags.push(self.certificate_key.to_hex());
+        flags.extend(texts(["--node-name", self.node_name]));
+        if let Some(address) = self.advertise {
+            flags.extend(texts(["--apiserver-advertise-address", &address.to_string()]));
+        }
+        flags.extend(texts(["--apiserver-bind-port", &self.port.to_string()]));
+        flags
+    }
+}
+
+fn texts<const N: usize>(arguments: [&str; N]) -> Vec<Zeroizing<String>> {
+    arguments.into_iter().map(|text| Zeroizing::new(text.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn init(version: &str) -> KubeadmCommand {
+        let command = InitCommand {
+            kubeadm: version.parse().unwrap(),
+            endpoint: "10.0.0.10:6443".parse().unwrap(),
+            node_name: "master1".to_owned(),
+            advertise: Some("10.0.0.11:6443".parse().unwrap()),
+            networking: Networking {
+                pod_subnet: Some("10.244.0.0/16".into()),
+                ..Networking::default()
+            },
+            cert_sans: Vec::new(),
+            extra: Extra::new(vec!["-v5".to_owned()], true).unwrap(),
+        };
+        command.command(Path::new("/x/kubeadm-config.yaml")).unwrap()
+    }
+
+    fn join(version: &str) -> KubeadmCommand {
+        let line = JoinCommandLine {
+            kubeadm: &version.parse().unwrap(),
+            endpoint: "10.0.0.10:6443",
+            token: &"abcdef.0123456789abcdef".parse().unwrap(),
+            pins: &[format!("sha256:{}", "ab".repeat(32)).parse().unwrap()],
+            certificate_key: &"cd".repeat(32).parse().unwrap(),
+            node_name: "master2",
+            advertise: Some("10.0.0.12".parse().unwrap()),
+            port: 6443,
+            extra: &Extra::default(),
+        };
+        line.command(Path::new("/x/join.yaml")).unwrap()
+    }
+
+    #[test]
+    fn init_by_version() {
+        for (version, api, upload, delay, chance) in [
+            ("v1.14.10", "v1beta1", "--experimental-upload-certs", false, false),
+            ("v1.15.0", "v1beta2", "--upload-certs", false, false),
+            ("v1.20.2", "v1beta2", "--upload-certs", true, true),
+            ("v1.22.0", "v1beta3", "--upload-certs", true, true),
+            ("v1.36.2", "v1beta4", "--upload-certs", true, true),
+        ] {
+            let command = init(version);
+            assert_eq!(
+                command.shown(),
+                format!("kubeadm init --config /x/kubeadm-config.yaml {upload} -v5")
+            );
+            let file = command.file.unwrap();
+            assert!(file.contains(&format!("apiVersion: kubeadm.k8s.io/{api}\n")), "{}", *file);
+            assert!(file.contains("controlPlaneEndpoint: \"10.0.0.10:6443\"\n"));
+            assert!(file.contains("nodeRegistration:\n  name: \"master1\"\n"), "{}", *file);
+            assert_eq!(file.contains("shutdown-delay-duration"), delay, "{version}");
+            assert_eq!(file.contains("goaway-chance"), chance, "{version}");
+        }
+    }
+
+    #[test]
+    fn join_keeps_its_secrets_off_the_command_line() {
+        for version in ["v1.15.0", "v1.20.2", "v1.29.1", "v1.36.2"] {
+            let command = join(version);
+            assert_eq!(command.shown(), "kubeadm join --config /x/join.yaml");
+            assert!(!command.secret_arguments);
+            assert!(command.file.unwrap().contains(&"cd".repeat(32)));
+        }
+        let command = join("v1.14.10");
+        assert!(command.secret_arguments && command.file.is_none());
+        let line: Vec<&str> = command.arguments.iter().map(|it| it.as_str()).collect();
+        let pin = format!("sha256:{}", "ab".repeat(32));
+        let key = "cd".repeat(32);
+        let expected = format!(
+            "join 10.0.0.10:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash \
+             {pin} --experimental-control-plane --certificate-key {key} --node-name master2 \
+             --apiserver-advertise-address 10.0.0.12 --apiserver-bind-port 6443"
+        );
+        assert_eq!(line.join(" "), expected);
+        let shown = command.shown();
+        assert!(!shown.contains(&key) && !shown.contains("0123456789abcdef"), "{shown}");
+    }
+}

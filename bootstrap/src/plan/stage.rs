@@ -1,0 +1,129 @@
+//! How far kubeadm came on this machine, by the files that it leaves.
+
+use std::path::{Path, PathBuf};
+
+use crate::identity::Kubeadm;
+
+/// What is there of a control plane. kubeadm writes these in this order; certificates may have been
+/// put there by hand before and say nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MasterFiles {
+    /// `admin.conf`.
+    pub admin_conf: bool,
+    /// `manifests/kube-apiserver.yaml`.
+    pub apiserver: bool,
+    /// `kubelet.conf`.
+    pub kubelet_conf: bool,
+}
+
+/// kubeadm's directory, as everybody has it.
+pub(super) const KUBERNETES_DIR: &str = "/etc/kubernetes";
+
+impl MasterFiles {
+    /// Looks below kubeadm's directory, usually `/etc/kubernetes`.
+    #[must_use]
+    pub fn look(directory: &Path) -> Self {
+        let there = |name: &str| directory.join(name).exists();
+        Self {
+            admin_conf: there("admin.conf"),
+            apiserver: there("manifests/kube-apiserver.yaml"),
+            kubelet_conf: there("kubelet.conf"),
+        }
+    }
+
+    /// kubeadm's directory if nobody says otherwise.
+    #[must_use]
+    pub fn usual_directory() -> PathBuf {
+        KUBERNETES_DIR.into()
+    }
+
+    fn list(self) -> Vec<&'static str> {
+        let files = [
+            (self.admin_conf, "admin.conf"),
+            (self.apiserver, "manifests/kube-apiserver.yaml"),
+            (self.kubelet_conf, "kubelet.conf"),
+        ];
+        files.into_iter().filter_map(|(there, name)| there.then_some(name)).collect()
+    }
+}
+
+/// What files and memory together mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// kubeadm has not run here.
+    Fresh,
+    /// kubeadm has ended well.
+    Complete,
+    /// Every file is there, but the run that we started was lost before its end.
+    EndNotSeen,
+    /// A run of ours ended half-way; these files are there.
+    Half(Vec<&'static str>),
+    /// Some of the files are there, and we did not make them.
+    Foreign(Vec<&'static str>),
+}
+
+impl Stage {
+    /// The meaning of `files`, when this is what we remember.
+    #[must_use]
+    pub fn of(files: MasterFiles, remembered: Kubeadm) -> Self {
+        let found = files.list();
+        let all = files == MasterFiles { admin_conf: true, apiserver: true, kubelet_conf: true };
+        match (remembered, all) {
+            // Somebody reset the machine since.
+            (_, false) if found.is_empty() => Self::Fresh,
+            (Kubeadm::Done | Kubeadm::NotStarted, true) => Self::Complete,
+            (Kubeadm::Started, true) => Self::EndNotSeen,
+            (Kubeadm::Started, false) => Self::Half(found),
+            (Kubeadm::Done | Kubeadm::NotStarted, false) => Self::Foreign(found),
+        }
+    }
+
+    /// Whether kubeadm need not run any more.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        matches!(self, Self::Complete | Self::EndNotSeen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_has_a_meaning() {
+        let mut seen = 0;
+        for bits in 0..8 {
+            let [admin_conf, apiserver, kubelet_conf] = [1, 2, 4].map(|bit| bits & bit != 0);
+            let files = MasterFiles { admin_conf, apiserver, kubelet_conf };
+            let none = !(admin_conf || apiserver || kubelet_conf);
+            let all = admin_conf && apiserver && kubelet_conf;
+            for remembered in [Kubeadm::NotStarted, Kubeadm::Started, Kubeadm::Done] {
+                let stage = Stage::of(files, remembered);
+                let expected = match (none, all, remembered) {
+                    (true, ..) => stage == Stage::Fresh,
+                    (_, true, Kubeadm::Started) => stage == Stage::EndNotSeen,
+                    (_, true, _) => stage == Stage::Complete,
+                    (_, _, Kubeadm::Started) => {
+                        matches!(&stage, Stage::Half(list) if !list.is_empty())
+                    }
+                    _ => matches!(&stage, Stage::Foreign(list) if !list.is_empty()),
+                };
+                assert!(expected, "{files:?} {remembered:?} → {stage:?}");
+                assert_eq!(stage.is_master(), all);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 24);
+    }
+
+    #[test]
+    fn files_are_looked_for_where_kubeadm_puts_them() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(MasterFiles::look(temp.path()), MasterFiles::default());
+        std::fs::create_dir(temp.path().join("manifests")).unwrap();
+        std::fs::write(temp.path().join("manifests/kube-apiserver.yaml"), "").unwrap();
+        std::fs::write(temp.path().join("admin.conf"), "").unwrap();
+        let found = MasterFiles::look(temp.path());
+        assert_eq!(found.list(), ["admin.conf", "manifests/kube-apiserver.yaml"]);
+    }
+}
