@@ -33,6 +33,11 @@ impl Stop {
         Self { exit, sentence: sentence.to_string() }
     }
 
+    /// The code that it ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Ends because the command line or a value it names is wrong.
     pub(crate) fn usage(sentence: impl Display) -> Self {
         Self::new(Exit::Usage, sentence)

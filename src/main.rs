@@ -8,6 +8,7 @@ mod cli;
 mod exit;
 mod import;
 mod ledger;
+mod master;
 mod serve;
 mod telemetry;
 mod units;

@@ -62,7 +62,7 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A warning for the operator; nothing ends because of it.
-pub(super) fn warn(sentence: &str) {
+pub(crate) fn warn(sentence: &str) {
     // Nothing is left to tell it to if stderr is closed.
     writeln!(io::stderr(), "mainstay: warning: {sentence}").ok();
 }

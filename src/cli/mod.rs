@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod agent;
 mod api;
 mod ca_hash;
 mod certs;
@@ -9,22 +10,28 @@ mod drain;
 mod events;
 mod forget;
 mod import;
+mod init;
 mod input;
+mod join;
 mod keepalived;
 mod kubeadm_config;
+mod leave;
 mod man;
 mod options;
 mod rebalance;
+mod register;
 mod running;
 mod serve;
 mod status;
 mod ticket;
+mod ticket_options;
 mod token;
 mod upgrade;
 mod why;
 
 use std::ffi::OsString;
 
+pub(crate) use input::warn;
 pub(crate) use options::ConfigOptions;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -37,7 +44,9 @@ use crate::telemetry::BUILD;
 /// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
 /// `status`, `why`, `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about it, `keepalived`
 /// about two of them. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing
-/// up further masters, on a master or wherever there is a kubeconfig.
+/// up further masters, on a master or wherever there is a kubeconfig. On the masters, `init` and
+/// `join` make a control plane behind the balancer with one ticket; `register`, `leave` and `agent`
+/// are for members.
 ///
 /// Exit codes: 0 done, 1 failed, 64 wrong command line or configuration, 69 something needed is
 /// not there (port taken, nobody answers), 75 the apiserver cannot be reached now, try again, 77
@@ -64,6 +73,11 @@ enum Command {
     Keepalived(keepalived::Keepalived),
     Ticket(ticket::Ticket),
     Forget(forget::Forget),
+    Init(init::Init),
+    Join(join::Join),
+    Register(register::Register),
+    Leave(leave::LeaveCommand),
+    Agent(agent::Agent),
     Certs(certs::Certs),
     Token(token::Token),
     CaHash(ca_hash::CaHash),
@@ -90,6 +104,11 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Status(status) => status.run(),
         Command::Ticket(ticket) => ticket.run(),
         Command::Forget(forget) => forget.run(),
+        Command::Init(init) => init.run(),
+        Command::Join(join) => join.run(),
+        Command::Register(register) => register.run(),
+        Command::Leave(leave) => leave.run(),
+        Command::Agent(agent) => agent.run(),
         Command::Certs(certs) => certs.run(),
         Command::Token(token) => token.run(),
         Command::CaHash(ca_hash) => ca_hash.run(),

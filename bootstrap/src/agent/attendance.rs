@@ -20,14 +20,21 @@ use crate::kubeadm::OsRandom;
 use crate::protocol::{Heartbeat, Task, Work, WorkOutcome, WorkResult};
 use crate::ticket::CoordinatorAddr;
 
-/// Longest that a work may take: seven calls of ten seconds, and none of them usually takes one.
-const WORK_LIMIT: Duration = Duration::from_secs(75);
+/// Longest that a work may take: a coordinator asks somebody else after 45 s. It is some ten calls,
+/// none of which usually takes a second.
+const WORK_LIMIT: Duration = Duration::from_secs(40);
 
 /// How often a result is told before it is given up; the work ends by itself then.
 const RESULT_TRIES: usize = 6;
 
 /// Least time between two heartbeats, in case that a coordinator answers at once.
 const PACE: Duration = Duration::from_millis(200);
+
+/// The facts are told again after a day, with new credentials for the coordinator: they last for 30.
+const TELL_SECONDS: u64 = 24 * 3600;
+
+/// The state of a master in rotation; only such a one may say what the cluster is.
+const IN_ROTATION: &str = "UP";
 
 /// Wait when a coordinator does not know us and nothing but a new ticket helps.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -53,8 +60,8 @@ struct Attendance {
     office: Arc<Office>,
     desk: Arc<Mutex<Desk>>,
     unknown: bool,
-    /// Whether the cluster's facts were told since this agent started.
-    told: bool,
+    /// When the cluster's facts were told, in seconds since 1970.
+    told: Option<u64>,
     /// State of our backend, as the coordinator said it last.
     state: Option<String>,
     /// The last failure that was logged, so that each is logged once.
@@ -65,7 +72,7 @@ struct Attendance {
 pub(super) async fn attend(office: Arc<Office>, address: CoordinatorAddr) {
     let desk = Arc::new(Mutex::new(Desk::default()));
     let mut attendance =
-        Attendance { office, desk, unknown: false, told: false, state: None, said: String::new() };
+        Attendance { office, desk, unknown: false, told: None, state: None, said: String::new() };
     let mut backoff = Backoff::default();
     loop {
         let identity = match attendance.office.dir.load() {
@@ -108,7 +115,7 @@ impl Attendance {
                 let circumstances = Circumstances { cluster_ca, force: false };
                 register_with(dir, identity, known, circumstances).await?;
                 self.unknown = false;
-                self.told = false;
+                self.told = None;
                 info!(coordinator = %known.address, name = identity.name, "registered");
                 return Ok(());
             }
@@ -141,9 +148,10 @@ impl Attendance {
                 "the balancer has another opinion of this master");
             self.state = Some(answer.state);
         }
-        if can_issue && !self.told {
-            // The coordinator can do without for a while; said again at the next start.
-            self.told = true;
+        let due = self.told.is_none_or(|told| unix_now() >= told.saturating_add(TELL_SECONDS));
+        if can_issue && due && self.state.as_deref() == Some(IN_ROTATION) {
+            // The coordinator can do without for a while; a failure is said again tomorrow.
+            self.told = Some(unix_now());
             if let Err(error) = announce(&self.office.master, &client).await {
                 warn!(coordinator = %client.coordinator(), reason = %error,
                     "cannot tell the coordinator about the cluster");

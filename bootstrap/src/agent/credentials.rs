@@ -11,7 +11,7 @@ use crate::cluster::{
     Uploaded, create_token, delete_token, end_upload, kubeadm_config, upload_certs, uploaded_certs,
 };
 use crate::kubeadm::{
-    BootstrapToken, CertSet, CertificateKey, ClusterConfiguration, ControlPlaneEndpoint, Defects,
+    BootstrapToken, CertificateKey, ClusterConfiguration, ControlPlaneEndpoint, Defects,
     Expiration, PkiDirectory, PkiError, Random, RandomError, TokenId, TokenSecret,
 };
 use crate::protocol::{Credentials, Made};
@@ -50,7 +50,7 @@ pub async fn issue(
     let cluster = Cluster::connect(access)?;
     let config = kubeadm_config(&cluster).await?;
     let endpoint = endpoint(config.as_ref(), server)?;
-    let certs = certificates(master, config.as_ref())?;
+    let certs = pki(master, config.as_ref()).read()?.into_upload()?.certs;
     let key = CertificateKey::generate(random)?;
     let end = end()?;
     let uploaded = upload_certs(&cluster, &certs, &key, end, random, stop).await?;
@@ -121,23 +121,16 @@ fn with_port(endpoint: &ControlPlaneEndpoint) -> String {
 
 /// The certificates of this master, where the cluster's configuration says they are. A master whose
 /// kubeadm directory was moved has them there.
-fn certificates(
-    master: &Master,
-    config: Option<&ClusterConfiguration>,
-) -> Result<CertSet, IssueError> {
+pub(super) fn pki(master: &Master, config: Option<&ClusterConfiguration>) -> PkiDirectory {
     let ours = master.kubernetes_dir.join("pki");
-    let directory = match config {
-        None => PkiDirectory::stacked(ours),
-        Some(config) => {
-            let mut config = config.clone();
-            let usual = crate::plan::MasterFiles::usual_directory();
-            if master.kubernetes_dir != usual {
-                config.certificates_dir = ours;
-            }
-            PkiDirectory::of(&config)
-        }
+    let Some(config) = config else {
+        return PkiDirectory::stacked(ours);
     };
-    Ok(directory.read()?.into_upload()?.certs)
+    let mut config = config.clone();
+    if master.kubernetes_dir != crate::plan::MasterFiles::usual_directory() {
+        config.certificates_dir = ours;
+    }
+    PkiDirectory::of(&config)
 }
 
 async fn store_token(

@@ -25,7 +25,12 @@ impl Desk {
     pub(super) fn take(&mut self, work: Work) -> Taken {
         match &self.latest {
             Some((id, None)) if *id == work.id => Taken::Busy,
-            Some((id, Some(outcome))) if *id == work.id => Taken::Again(outcome.clone()),
+            // What failed may be asked for once more.
+            Some((id, Some(outcome)))
+                if *id == work.id && !matches!(outcome, WorkOutcome::Failed { .. }) =>
+            {
+                Taken::Again(outcome.clone())
+            }
             // Another one while one is being done waits until it is offered again.
             Some((_, None)) => Taken::Busy,
             _ => {
@@ -66,5 +71,7 @@ mod tests {
         desk.done(1, WorkOutcome::Revoked);
         assert_eq!(desk.take(work(1)), Taken::Again(WorkOutcome::Revoked));
         assert!(matches!(desk.take(work(2)), Taken::Start(_)));
+        desk.done(2, WorkOutcome::Failed { reason: String::new() });
+        assert!(matches!(desk.take(work(2)), Taken::Start(_)), "the coordinator tries once more");
     }
 }

@@ -1,10 +1,20 @@
-//! What a master tells its coordinators of the cluster.
+//! What a master tells its coordinators of the cluster: its CA, and a kubeconfig with which they
+//! may watch who the apiservers are and nothing else.
 
 use std::fs::File;
 use std::io::Read;
 
+use jiff::Timestamp;
+use tracing::warn;
+use zeroize::Zeroizing;
+
 use super::Master;
+use super::credentials::pki;
 use crate::client::{ClientError, JoinClient};
+use crate::cluster::{
+    Access, AccessError, Cluster, ConfigCallError, ObserverError, kubeadm_config,
+    observer_kubeconfig,
+};
 use crate::protocol::ClusterFacts;
 
 /// Longest CA bundle that is read.
@@ -19,10 +29,40 @@ pub fn cluster_ca(master: &Master) -> Option<String> {
     text.trim_end().ends_with("-----END CERTIFICATE-----").then_some(text)
 }
 
-/// Tells a coordinator.
+/// Tells a coordinator. Without a kubeconfig it learns masters by registration only, so a failure
+/// there is a warning.
 ///
 /// # Errors
 /// [`ClientError`]
 pub async fn announce(master: &Master, client: &JoinClient) -> Result<(), ClientError> {
-    client.announce(&ClusterFacts { ca: cluster_ca(master), kubeconfig: None }).await
+    let kubeconfig = match observer(master).await {
+        Ok(kubeconfig) => Some(kubeconfig),
+        Err(error) => {
+            warn!(reason = %error, "no kubeconfig for the coordinator: it will not see masters \
+                                    that join without it");
+            None
+        }
+    };
+    client.announce(&ClusterFacts { ca: cluster_ca(master), kubeconfig }).await
+}
+
+/// A kubeconfig for a coordinator, and the rights for it.
+async fn observer(master: &Master) -> Result<Zeroizing<String>, FactsError> {
+    let access = Access::load(&[master.admin_conf()])?;
+    let server = access.server().to_owned();
+    let cluster = Cluster::connect(access)?;
+    let config = kubeadm_config(&cluster).await?;
+    let pki = pki(master, config.as_ref());
+    Ok(observer_kubeconfig(&cluster, &pki, &server, Timestamp::now()).await?)
+}
+
+/// Why there is no kubeconfig for a coordinator.
+#[derive(Debug, thiserror::Error)]
+enum FactsError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Config(#[from] ConfigCallError),
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
 }

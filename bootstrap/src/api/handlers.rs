@@ -181,7 +181,7 @@ pub(super) async fn heartbeat(
         api.coordinator().attempt(move |registry, now| registry.heartbeat(&name, &heartbeat, now))
     };
     let first = beat().await??;
-    if first.work.is_some() {
+    if first.work.is_some() || heartbeat.seen.as_deref() != Some(first.state.as_str()) {
         return Ok(ok(&first));
     }
     let state = first.state.clone();

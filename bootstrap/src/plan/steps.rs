@@ -109,77 +109,39 @@ mod tests {
         shown.collect::<Vec<_>>().join(" ")
     }
 
+    /// Goal, files that are there, registered, `--reset`, steps; those that are done with a `-`.
+    const TABLE: &[(Goal, Files, bool, bool, &str)] = &[
+        (Goal::Init, Files::None, false, false, "Register RunInit Announce"),
+        (Goal::Init, Files::None, true, true, "-Register RunInit Announce"),
+        (Goal::Init, Files::All, true, true, "-Register -RunInit Announce"),
+        (Goal::Init, Files::EndNotSeen, true, false, "-Register -RunInit Announce"),
+        (Goal::Init, Files::Half, true, true, "-Register Reset RunInit Announce"),
+        (Goal::Join, Files::None, false, false, "Register AwaitTurn RunJoin Report"),
+        (Goal::Join, Files::All, true, false, "-Register -AwaitTurn -RunJoin Report"),
+        (Goal::Join, Files::EndNotSeen, true, true, "-Register Reset AwaitTurn RunJoin Report"),
+        (Goal::Join, Files::Half, false, true, "Register Reset AwaitTurn RunJoin Report"),
+    ];
+
+    enum Files {
+        None,
+        Half,
+        EndNotSeen,
+        All,
+    }
+
     #[test]
     fn a_rerun_goes_on_where_the_last_run_was_lost() {
-        let half = Stage::Half(vec!["admin.conf"]);
-        for (goal, stage, registered, reset, expected) in [
-            (
-                Goal::Init,
-                &Stage::Fresh,
-                false,
-                false,
-                "Register RunInit Announce AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Init,
-                &Stage::Fresh,
-                true,
-                true,
-                "-Register RunInit Announce AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Init,
-                &Stage::Complete,
-                true,
-                true,
-                "-Register -RunInit Announce AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Init,
-                &Stage::EndNotSeen,
-                true,
-                false,
-                "-Register -RunInit Announce AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Init,
-                &half,
-                true,
-                true,
-                "-Register Reset RunInit Announce AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Join,
-                &Stage::Fresh,
-                false,
-                false,
-                "Register AwaitTurn RunJoin Report AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Join,
-                &Stage::Complete,
-                true,
-                false,
-                "-Register -AwaitTurn -RunJoin Report AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Join,
-                &Stage::EndNotSeen,
-                true,
-                true,
-                "-Register Reset AwaitTurn RunJoin Report AwaitRotation StartAgent",
-            ),
-            (
-                Goal::Join,
-                &half,
-                false,
-                true,
-                "Register Reset AwaitTurn RunJoin Report AwaitRotation StartAgent",
-            ),
-            (Goal::Register, &Stage::Fresh, false, false, "Register StartAgent"),
-            (Goal::Register, &Stage::Complete, true, false, "-Register StartAgent"),
-        ] {
-            assert_eq!(words(goal, stage, registered, reset), expected, "{goal:?} {stage:?}");
+        for (goal, files, registered, reset, expected) in TABLE {
+            let stage = match files {
+                Files::None => Stage::Fresh,
+                Files::Half => Stage::Half(vec!["admin.conf"]),
+                Files::EndNotSeen => Stage::EndNotSeen,
+                Files::All => Stage::Complete,
+            };
+            let expected = format!("{expected} AwaitRotation StartAgent");
+            assert_eq!(words(*goal, &stage, *registered, *reset), expected);
         }
+        assert_eq!(words(Goal::Register, &Stage::Fresh, false, false), "Register StartAgent");
+        assert_eq!(words(Goal::Register, &Stage::Complete, true, false), "-Register StartAgent");
     }
 }

@@ -228,7 +228,7 @@ impl Registry {
             return Err(Refused::unknown(name));
         }
         let said = self.members.heard(name).map(|heard| heard.said).unwrap_or_default();
-        let alive = Heartbeat { seen: None, ..said };
+        let alive = Heartbeat { draining: said.draining, can_issue: said.can_issue, seen: None };
         self.members.hear(name, now.run, &alive);
         Ok(self.turns.ask(name, &request.sealing_key, now.run, now.unix))
     }
