@@ -75,8 +75,9 @@ impl Turn {
         let (mut asked, mut seen) = (0_u32, None);
         loop {
             let answer = tokio::select! {
-                answer = self.ask(seen, tasks) => answer,
+                biased;
                 () = tasks.stopping() => return Err(interrupted("nothing was changed here").into()),
+                answer = self.ask(seen, tasks) => answer,
             };
             let answer = answer.map_err(|error| client_failed(&error))?;
             let first = asked == 0;
@@ -144,10 +145,11 @@ impl Turn {
         let mut seen = None;
         loop {
             let answer = tokio::select! {
-                answer = self.ask(seen, tasks) => answer,
+                biased;
                 () = tasks.stopping() => {
                     return Err(interrupted("this machine is a master; see `mainstay status`").into());
                 }
+                answer = self.ask(seen, tasks) => answer,
             };
             let answer = answer.map_err(|error| client_failed(&error))?;
             match answer.phase {
@@ -191,10 +193,11 @@ pub(crate) async fn rotation(
     loop {
         let heartbeat = Heartbeat { seen: seen.clone(), ..Heartbeat::default() };
         let answer = tokio::select! {
-            answer = patiently(AWAY_MAX, tasks, || client.heartbeat(&heartbeat)) => answer,
+            biased;
             () = tasks.stopping() => {
                 return Err(interrupted("this machine is a master; see `mainstay status`").into());
             }
+            answer = patiently(AWAY_MAX, tasks, || client.heartbeat(&heartbeat)) => answer,
         };
         let answer = answer.map_err(|error| client_failed(&error))?;
         if answer.state == "UP" {

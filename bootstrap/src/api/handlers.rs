@@ -106,7 +106,7 @@ async fn try_register(
             let (name, key) = (claim.name.clone(), claim.key.clone());
             let record = registry.register(claim, ticket.as_deref(), &cas, now)?;
             if registry.may_teach(&name).is_ok() {
-                registry.learn(ca.as_deref(), None)?;
+                registry.learn(&name, ca.as_deref(), None)?;
             }
             let ends = now.unix.saturating_add(MEMBER_CERTIFICATE.as_secs());
             registry.members.certified(&name, &key, ends);
@@ -286,7 +286,7 @@ pub(super) async fn learn(
     api.coordinator()
         .attempt(move |registry, _| {
             registry.may_teach(&name)?;
-            registry.learn(facts.ca.as_deref(), facts.kubeconfig)
+            registry.learn(&name, facts.ca.as_deref(), facts.kubeconfig)
         })
         .await??;
     Ok(ok(&Done {}))

@@ -80,6 +80,27 @@ impl ClusterRecord {
         )))
     }
 
+    /// As [`ClusterRecord::learn`], from the only master that there is: another CA takes the place of
+    /// the one that was learnt, but not of one that the operator gave.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is no CA, or not the operator's; nothing is changed then.
+    pub fn learn_anew(
+        &mut self,
+        ca: &str,
+        kubeconfig: Option<Zeroizing<String>>,
+    ) -> Result<Option<String>, Refused> {
+        let mut anew = Self { pinned: self.pinned.clone(), ..Self::default() };
+        let learnt = anew.learn(Some(ca), kubeconfig)?;
+        if self.ca.as_deref() == Some(ca) {
+            // The same cluster: what else is known of it stays.
+            self.kubeconfig = anew.kubeconfig.or(self.kubeconfig.take());
+            return Ok(None);
+        }
+        *self = anew;
+        Ok(learnt)
+    }
+
     /// Takes over what a member says. The pins, if the CA was not known before.
     ///
     /// # Errors
@@ -125,6 +146,20 @@ mod tests {
         assert_eq!(cluster.ca(), Some(EC));
         let bundle = format!("{RSA}{EC}");
         assert!(cluster.learn(Some(&bundle), None).is_ok(), "one of a bundle is enough");
+    }
+
+    #[test]
+    fn a_master_that_is_alone_may_begin_anew() {
+        let mut cluster = ClusterRecord::default();
+        let kubeconfig = || Some(Zeroizing::new("kubeconfig".to_owned()));
+        cluster.learn_anew(EC, kubeconfig()).unwrap().unwrap();
+        assert!(cluster.learn_anew(EC, None).unwrap().is_none());
+        assert!(cluster.kubeconfig().is_some(), "the same cluster");
+        assert!(cluster.learn_anew("no PEM", None).is_err() && cluster.ca() == Some(EC));
+        cluster.learn_anew(RSA, None).unwrap().unwrap();
+        assert!(cluster.ca() == Some(RSA) && cluster.kubeconfig().is_none());
+        cluster.pin(CaPin::of_bundle(RSA.as_bytes()).unwrap());
+        assert!(cluster.learn_anew(EC, None).is_err() && cluster.ca() == Some(RSA));
     }
 
     #[test]

@@ -145,7 +145,10 @@ impl Registry {
             (Some(known), None) => claim.address = known.address,
             (_, Some(_)) => {}
         }
-        self.cluster.agrees(cas)?;
+        // A master that is alone may have begun anew.
+        if first_time || !self.is_alone(&claim.name) {
+            self.cluster.agrees(cas)?;
+        }
         let name = claim.name.clone();
         let address = claim.address;
         self.members.register(claim, now.unix, now.run)?;
@@ -173,16 +176,28 @@ impl Registry {
         Err(Refused::forbidden("only a master in rotation, or the first one, names the cluster"))
     }
 
+    /// Whether no other master has ever been in rotation. Its cluster is then what it says: after a
+    /// `kubeadm init` that failed and was reset, the CA is another one.
+    fn is_alone(&self, name: &str) -> bool {
+        let other = |record: &MemberRecord| record.name != name && record.life == Life::Admitted;
+        !self.members.records().any(other)
+    }
+
     /// Notes what a member says of its cluster.
     ///
     /// # Errors
     /// [`Refused`] if it speaks of another cluster than the one that is known.
     pub fn learn(
         &mut self,
+        name: &str,
         ca: Option<&str>,
         kubeconfig: Option<zeroize::Zeroizing<String>>,
     ) -> Result<(), Refused> {
-        if let Some(pins) = self.cluster.learn(ca, kubeconfig)? {
+        let learnt = match ca {
+            Some(ca) if self.is_alone(name) => self.cluster.learn_anew(ca, kubeconfig)?,
+            ca => self.cluster.learn(ca, kubeconfig)?,
+        };
+        if let Some(pins) = learnt {
             self.events.push(RegistryEvent::Pinned(pins));
         }
         Ok(())

@@ -77,7 +77,7 @@ fn without_a_ticket_only_the_registered_key_comes_back_to_its_place() {
 #[test]
 fn another_cluster_is_refused_before_a_ticket_is_spent() {
     let mut registry = registry();
-    registry.learn(Some(EC), None).unwrap();
+    registry.learn("a", Some(EC), None).unwrap();
     let refused =
         registry.register(claim("b", 2, Intent::Join), Some("abcdef"), &pins(RSA), now(1));
     assert_eq!(refused.unwrap_err().kind, RefusedKind::Forbidden);
@@ -85,6 +85,20 @@ fn another_cluster_is_refused_before_a_ticket_is_spent() {
     assert!(
         registry.register(claim("b", 2, Intent::Join), Some("abcdef"), &pins(EC), now(1)).is_ok()
     );
+}
+
+#[test]
+fn only_a_master_that_is_alone_may_begin_anew() {
+    let mut registry = registry();
+    registry.learn("a", Some(EC), None).unwrap();
+    registry.observe(&[seen(1, BackendState::Up)], now(1));
+    // kubeadm init failed late, was reset and made another CA.
+    registry.register(claim("a", 1, Intent::Init), None, &pins(RSA), now(2)).unwrap();
+    registry.learn("a", Some(RSA), None).unwrap();
+    registry.register(claim("b", 2, Intent::Join), Some("abcdef"), &pins(RSA), now(3)).unwrap();
+    registry.observe(&[seen(1, BackendState::Up), seen(2, BackendState::Up)], now(4));
+    assert!(registry.learn("a", Some(EC), None).is_err());
+    assert!(registry.register(claim("a", 1, Intent::Init), None, &pins(EC), now(5)).is_err());
 }
 
 #[test]
@@ -137,7 +151,7 @@ fn whoever_left_is_nobody() {
 #[test]
 fn a_restart_knows_what_was_saved() {
     let mut registry = registry();
-    registry.learn(Some(EC), Some(zeroize::Zeroizing::new("kubeconfig".into()))).unwrap();
+    registry.learn("a", Some(EC), Some(zeroize::Zeroizing::new("kubeconfig".into()))).unwrap();
     let text = serde_json::to_string(&registry.saved()).unwrap();
     let again = Registry::restored(serde_json::from_str(&text).unwrap(), 7);
     assert_eq!(again.saved(), registry.saved());
