@@ -211,6 +211,11 @@ impl Backend {
         place
     }
 
+    /// A session was ended by the backend: it may be about to go, or have come back as another one.
+    pub fn suspect(&self) {
+        self.counts.suspicion.notify_one();
+    }
+
     /// Resolves when a connection saw something wrong since the last call. Cancel-safe.
     pub async fn suspected(&self) {
         self.counts.suspicion.notified().await;

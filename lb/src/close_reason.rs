@@ -85,6 +85,12 @@ impl CloseReason {
     pub fn is_reset(self) -> bool {
         !matches!(self, Self::ClientEnded | Self::BackendEnded | Self::HandedOver)
     }
+
+    /// Whether it was the backend that ended the session.
+    #[must_use]
+    pub fn is_backends(self) -> bool {
+        matches!(self, Self::BackendEnded | Self::BackendReset | Self::BackendLost)
+    }
 }
 
 /// How many sessions ended, by reason.

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
+use common::status::{BackendState, Status};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
@@ -152,10 +154,17 @@ impl Peer {
         self.child = Some(command.stdout(outputs.0).stderr(outputs.1).spawn().unwrap());
     }
 
-    /// Its processes: the one that was started, and those it has started itself.
+    /// Its processes: those whose command line names its directory, and those they have started.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let first = self.child.as_ref().map(Child::id);
-        let mut found: Vec<u32> = first.into_iter().collect();
+        let dir = self.dir().display().to_string();
+        let ids = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok());
+        let own = |id: &u32| {
+            let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&dir)
+        };
+        let mut found: Vec<u32> = ids.filter(own).collect();
         let mut at = 0;
         while let Some(id) = found.get(at).copied() {
             let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
@@ -184,12 +193,23 @@ impl Peer {
         if let Some(mut child) = self.child.take() {
             child.wait().unwrap();
         }
+        until("all its processes are gone", || self.processes().is_empty());
     }
 
-    /// Signals its first process.
+    /// Signals its first process. NGINX leaves the one that was started, or could not be upgraded.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().unwrap().id() as i32;
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        self.send(self.first(), signal);
+    }
+
+    fn first(&self) -> Pid {
+        let file = std::fs::read_to_string(self.dir().join("nginx.pid"));
+        let id =
+            file.map_or(self.child.as_ref().unwrap().id() as i32, |id| id.trim().parse().unwrap());
+        Pid::from_raw(id).unwrap()
+    }
+
+    fn send(&self, to: Pid, signal: Signal) {
+        kill_process(to, signal).unwrap_or_else(|error| panic!("{}: {error}", self.kind.name()));
     }
 
     /// Has it read its configuration again.
@@ -198,6 +218,21 @@ impl Peer {
             Kind::Mainstay | Kind::Nginx => Signal::HUP,
             Kind::Haproxy => Signal::USR2,
         });
+    }
+
+    /// Puts the program on the disk into use, as its page says.
+    pub(crate) fn upgrade(&self) {
+        let old = self.first();
+        self.signal(Signal::USR2);
+        if self.kind == Kind::Nginx {
+            let renamed = self.dir().join("nginx.pid.oldbin");
+            until("NGINX has a new process", || renamed.exists());
+            std::thread::sleep(Duration::from_secs(1));
+            self.send(old, Signal::QUIT);
+        }
+        if self.kind == Kind::Mainstay {
+            until("another process has taken over", || !self.processes().contains(&old));
+        }
     }
 
     /// Waits until clients have been answered by every master.
@@ -217,7 +252,9 @@ impl Peer {
     fn up(&self) -> usize {
         let asked = AdminConnection::open(&self.dir().join("admin.sock"));
         let answer = asked.and_then(|mut admin| admin.ask("GET", "/v1/status"));
-        answer.map_or(0, |answer| answer.body.matches("\"state\":\"UP\"").count())
+        let Ok(answer) = answer else { return 0 };
+        let status: Status = serde_json::from_str(&answer.body).unwrap();
+        status.backends.iter().filter(|row| row.state == BackendState::Up).count()
     }
 
     /// Its own defaults, and what it must know.
@@ -236,7 +273,7 @@ impl Peer {
         let servers: String = self.backends.iter().map(server).collect();
         let dir = self.dir.path().display();
         format!(
-            "load_module {NGINX_MODULE};\ndaemon off;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
+            "load_module {NGINX_MODULE};\ndaemon on;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
              events {{ worker_connections 16384; }}\n\
              stream {{\nupstream kubernetes {{\nleast_conn;\n{servers}}}\n\
              server {{\nlisten {};\nproxy_pass kubernetes;\nproxy_timeout 3s;\n\

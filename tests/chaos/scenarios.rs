@@ -80,6 +80,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     scenario("balancer reloaded", "its configuration is read again, three times", reloaded, true),
     scenario(
+        "balancer upgraded",
+        "the program on the disk takes over (`SIGUSR2`; NGINX: and `SIGQUIT` of the old one)",
+        upgraded,
+        true,
+    ),
+    scenario(
         "disk full",
         "no byte left where the balancer writes, for 10 s, with a reload in it",
         disk_full,
@@ -225,6 +231,11 @@ fn reloaded(stage: &mut Stage) {
         stage.peers.iter().for_each(crate::peer::Peer::reload);
         wait(4);
     }
+}
+
+fn upgraded(stage: &mut Stage) {
+    stage.peers.iter().for_each(crate::peer::Peer::upgrade);
+    wait(12);
 }
 
 fn disk_full(stage: &mut Stage) {

@@ -95,3 +95,18 @@ fn a_master_of_another_cluster_gets_no_connection() {
     }
     assert_eq!(balancer.row(theirs.addr).unwrap().connections_total, 0);
 }
+
+#[test]
+fn a_master_that_comes_back_as_another_clusters_is_found_out_before_its_next_probe() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let ([mut master, _two, _three], balancer) = three(&pki);
+    let streams = Streams::open(balancer.addr, &Trust::of(&pki.ca()), 60);
+    let gone = Instant::now();
+    master.crash();
+    master.start(&other);
+    until_state(&balancer, &master, BackendState::Dead);
+    let found_out = gone.elapsed();
+    assert!(found_out < Duration::from_secs(2), "{found_out:?}");
+    streams.until_cut(master.port(), gone, Duration::from_secs(5));
+    println!("another cluster's certificate: found out after {found_out:?}");
+}

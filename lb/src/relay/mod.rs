@@ -130,6 +130,9 @@ impl Future for Relay {
         let polled = self.poll_move(cx);
         if let Poll::Ready(reason) = polled {
             self.session.ended(reason);
+            if reason.is_backends() {
+                self.session.backend().suspect();
+            }
         }
         if let Poll::Ready(reason) = polled
             && reason.is_reset()
