@@ -1,0 +1,162 @@
+//! A balancer under lasting work: sessions that live, connections that come and go in every manner,
+//! hostile ones among them. What it holds must stay flat.
+//!
+//! Short in `make test`. `make soak` runs it for `MAINSTAY_SOAK_SECONDS` with `MAINSTAY_SOAK_SESSIONS`
+//! sessions, by default half an hour and 5 000, on the build that `MAINSTAY_PROGRAM` names.
+
+// Helpers of a test may fail as tests do; clippy's own exception covers `#[test]` functions only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+// This target uses a part of the harness that others use more of.
+#[allow(dead_code, unused_imports)]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use support::{Backend, Behaviour, Client, Setup, process, skipped, until};
+
+/// Time between two connections of the churn: half of what one backend may get new.
+const CHURN_STEP: Duration = Duration::from_millis(10);
+
+/// Growth of the resident memory over the second half that is no leak, as a part: the allocator
+/// breathes.
+const GROWTH_MAX: f64 = 0.02;
+
+/// The same in bytes: what a short run may vary by.
+const GROWTH_BYTES_MAX: f64 = 2.0 * 1024.0 * 1024.0;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// One connection that does not stay, in the manner of its number.
+fn come_and_go(addr: SocketAddr, number: u64, seen: &Seen) {
+    let Ok(mut client) = Client::connect(addr) else {
+        seen.refused.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    let spoke = match number % 8 {
+        // Ends in order.
+        0..=2 => client.echo(b"request"),
+        // Half-closes and reads to the end.
+        3 => client.echo(b"request").map(|()| {
+            client.end();
+            client.ending();
+        }),
+        // Says nothing and goes.
+        4 => Ok(()),
+        // Resets before it has said anything, or in the middle of a message.
+        5 => return client.reset(),
+        6 => {
+            client.0.write_all(b"half a mess").ok();
+            return client.reset();
+        }
+        // Pretends to begin a TLS hello that never ends.
+        _ => client.0.write_all(b"\x16\x03\x01\x3f\xff\x01\x00").map(drop),
+    };
+    if spoke.is_err() {
+        seen.cut.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What went wrong for clients that did nothing wrong.
+#[derive(Default)]
+struct Seen {
+    refused: AtomicU64,
+    cut: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Memory and descriptors at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    resident: u64,
+    descriptors: usize,
+}
+
+fn sample(pid: u32) -> Sample {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    Sample { resident: process::resident(pid), descriptors }
+}
+
+/// The median of the memory and of the descriptors.
+fn median(samples: &[Sample]) -> Sample {
+    let mut resident: Vec<u64> = samples.iter().map(|sample| sample.resident).collect();
+    let mut descriptors: Vec<usize> = samples.iter().map(|sample| sample.descriptors).collect();
+    resident.sort_unstable();
+    descriptors.sort_unstable();
+    let middle = samples.len() / 2;
+    Sample { resident: resident[middle], descriptors: descriptors[middle] }
+}
+
+#[test]
+fn what_it_holds_stays_flat() {
+    let seconds = number("MAINSTAY_SOAK_SECONDS", 16);
+    let sessions = number("MAINSTAY_SOAK_SESSIONS", 200);
+    if !process::raise_descriptors(sessions * 2 + 500) {
+        skipped(format!("{sessions} sessions need more open files than this process may have"));
+        return;
+    }
+    let backends = [(); 3].map(|()| Backend::new(Behaviour::Echo));
+    let addrs: Vec<_> = backends.iter().map(|backend| backend.addr).collect();
+    let mut setup = Setup::backends(&addrs);
+    if let Some(program) = std::env::var_os("MAINSTAY_PROGRAM") {
+        setup = setup.program(program.into());
+    }
+    let balancer = setup.start();
+    let (pid, addr) = (balancer.pid(), balancer.addr);
+    let bare = sample(pid).descriptors;
+    let mut held: Vec<_> = (0..sessions).map(|_| Client::established(addr).unwrap()).collect();
+    let seen = Seen::default();
+    let mut samples = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if seen.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                come_and_go(addr, number, &seen);
+                std::thread::sleep(CHURN_STEP);
+            }
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            let some = (samples.len() * 50) % held.len().max(1);
+            held.iter_mut().skip(some).take(50).for_each(|client| client.echo(b"beat").unwrap());
+            std::thread::sleep(Duration::from_millis(250));
+            samples.push(sample(pid));
+        }
+        seen.stop.store(true, Ordering::Relaxed);
+    });
+    // The first quarter fills what stays: caches, the list of sessions, the clients that are silent.
+    let quarter = samples.len() / 4;
+    let (second, fourth) =
+        (median(&samples[quarter..2 * quarter]), median(&samples[3 * quarter..]));
+    eprintln!(
+        "{sessions} sessions, {seconds} s: {second:?} in the second quarter, {fourth:?} in the last"
+    );
+    let growth = fourth.resident as f64 - second.resident as f64;
+    let allowed = (second.resident as f64 * GROWTH_MAX).max(GROWTH_BYTES_MAX);
+    assert!(growth <= allowed, "memory grew by {growth} bytes: {second:?} {fourth:?}");
+    assert_eq!(seen.refused.into_inner(), 0, "connections that were refused");
+    assert_eq!(seen.cut.into_inner(), 0, "sound connections that were cut");
+    held.iter_mut().for_each(|client| client.echo(b"still here").unwrap());
+
+    drop(held);
+    until("nothing is open any more", || balancer.status().connections.open == 0);
+    until("no descriptor is left behind", || {
+        let pipes_kept_and_probes = 16;
+        sample(pid).descriptors <= bare + pipes_kept_and_probes
+    });
+    let log = balancer.log();
+    assert!(!log.contains("panic"), "{log}");
+}
