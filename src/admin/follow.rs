@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use common::config::AdminAddr;
 use common::events::Event;
+use common::status::Status;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -26,6 +27,8 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub(crate) enum Said {
     /// A decision, and how to go on after it.
     Event { mark: String, event: Event },
+    /// How it is now.
+    Status(Box<Status>),
 }
 
 /// Calls `each` for everything that is said, until it breaks or the stream ends.
@@ -34,6 +37,7 @@ pub(crate) enum Said {
 /// The balancer cannot be reached, refuses, or went away.
 pub(crate) fn follow(
     admin: &AdminAddr,
+    with_status: bool,
     from: Option<&str>,
     mut each: impl FnMut(Said) -> ControlFlow<()>,
 ) -> anyhow::Result<()> {
@@ -42,7 +46,7 @@ pub(crate) fn follow(
         let stream = timeout(ANSWER_TIMEOUT, connect(admin)).await.context("no connection")??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let following = async {
-            let asked = sender.send_request(request(from)?);
+            let asked = sender.send_request(request(with_status, from)?);
             let answer = timeout(ANSWER_TIMEOUT, asked).await.context("no answer within 5s")??;
             if answer.status() != StatusCode::OK {
                 bail!("it answered {}", answer.status());
@@ -60,8 +64,9 @@ pub(crate) fn follow(
     })
 }
 
-fn request(from: Option<&str>) -> anyhow::Result<Request<Empty<Bytes>>> {
-    let mut request = Request::get("/v1/events").header("host", "mainstay");
+fn request(with_status: bool, from: Option<&str>) -> anyhow::Result<Request<Empty<Bytes>>> {
+    let path = if with_status { "/v1/events?status=true" } else { "/v1/events" };
+    let mut request = Request::get(path).header("host", "mainstay");
     if let Some(mark) = from {
         request = request.header("last-event-id", mark);
     }
@@ -79,7 +84,7 @@ async fn read(
         };
         messages.add(&bytes)?;
         while let Some(text) = messages.next() {
-            if let Some(said) = understood(&text)
+            if let Some(said) = understood(&text)?
                 && each(said).is_break()
             {
                 return Ok(());
@@ -111,17 +116,21 @@ impl Messages {
 }
 
 /// What a message says; `None` for a sign of life or a kind that is newer than we are.
-fn understood(message: &str) -> Option<Said> {
+fn understood(message: &str) -> anyhow::Result<Option<Said>> {
     let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name));
     let data = field("data: ").unwrap_or_default();
-    match field("event: ") {
+    Ok(match field("event: ") {
         Some("decision") => {
             let mark = field("id: ").unwrap_or_default().to_owned();
             // A kind that is newer than we are is no reason to end.
             serde_json::from_str(data).ok().map(|event| Said::Event { mark, event })
         }
+        Some("status") => {
+            let status = serde_json::from_str(data);
+            Some(Said::Status(status.context("the answer is no status of Mainstay")?))
+        }
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -143,7 +152,7 @@ mod tests {
             for piece in stream.as_bytes().chunks(size) {
                 messages.add(piece).unwrap();
                 while let Some(text) = messages.next() {
-                    said.extend(understood(&text));
+                    said.extend(understood(&text).unwrap());
                 }
             }
             match &said[..] {
@@ -166,6 +175,7 @@ mod tests {
     #[test]
     fn a_newer_kind_is_passed_over() {
         let message = "event: decision\ndata: {\"kind\":\"unheard_of\"}\n\n";
-        assert!(understood(message).is_none());
+        assert!(understood(message).unwrap().is_none());
+        assert!(understood("event: status\ndata: {}\n\n").is_err());
     }
 }

@@ -60,8 +60,10 @@ impl Events {
         loop {
             let mut shown = Ok(());
             let from = mark.clone();
-            let ended = follow(admin, from.as_deref(), |said| {
-                let Said::Event { mark: new, event } = said;
+            let ended = follow(admin, false, from.as_deref(), |said| {
+                let Said::Event { mark: new, event } = said else {
+                    return ControlFlow::Continue(());
+                };
                 // The first stream begins with those that are kept, which were shown already.
                 if mark.is_some() || event.id > seen {
                     shown = self.show(&event);
@@ -92,7 +94,8 @@ fn line(event: &Event) -> String {
     format!("{}  {:<18}  {about:<12}  {}", at(event.unix_ms), event.kind, event.text)
 }
 
-fn at(unix_ms: u64) -> String {
+/// `2026-11-25T17:12:03Z`
+pub(super) fn at(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).map_or_else(|_| "-".to_owned(), |at| at.to_string())
 }

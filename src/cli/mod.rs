@@ -26,6 +26,7 @@ mod status;
 mod ticket;
 mod ticket_options;
 mod token;
+mod top;
 mod upgrade;
 mod why;
 
@@ -64,6 +65,7 @@ enum Command {
     Check(check::Check),
     Import(import::Import),
     Status(status::StatusCommand),
+    Top(top::Top),
     Why(why::Why),
     Events(events::Events),
     Drain(drain::Drain),
@@ -115,6 +117,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::KubeadmConfig(config) => config.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
+        Command::Top(top) => top.run(),
         Command::Why(why) => why.run(),
         Command::Events(events) => events.run(),
         Command::Drain(drain) => drain.run(),
