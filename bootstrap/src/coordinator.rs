@@ -75,7 +75,13 @@ pub enum CoordinatorError {
 type Reply = Box<dyn FnOnce(Result<(), CoordinatorError>) + Send>;
 /// Whether the changed copy is to be kept, and who waits for that.
 type Done = (bool, Reply);
-type Job = Box<dyn FnOnce(&mut Registry, Now) -> Done + Send>;
+type Change = Box<dyn FnOnce(&mut Registry, Now) -> Done + Send>;
+
+enum Job {
+    /// Reads, and is no change for those who wait for one.
+    Look(Box<dyn FnOnce(&Registry, Now) + Send>),
+    Change(Change),
+}
 
 /// The way to the coordinator. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +94,23 @@ pub struct CoordinatorHandle {
 }
 
 impl CoordinatorHandle {
-    /// Reads or changes the registry. The answer comes when the change is on disk.
+    /// Reads the registry.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Stopped`].
+    pub async fn look<T, F>(&self, look: F) -> Result<T, CoordinatorError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Registry, Now) -> T + Send + 'static,
+    {
+        let (send, receive) = oneshot::channel();
+        // Whoever asked and is gone does not want to know.
+        let job = Job::Look(Box::new(move |registry, now| drop(send.send(look(registry, now)))));
+        self.jobs.send(job).await.map_err(|_| CoordinatorError::Stopped)?;
+        receive.await.map_err(|_| CoordinatorError::Stopped)
+    }
+
+    /// Changes the registry. The answer comes when the change is on disk.
     ///
     /// # Errors
     /// [`CoordinatorError`]; nothing has changed then.
@@ -119,12 +141,12 @@ impl CoordinatorHandle {
         F: FnOnce(&mut Registry, Now) -> T + Send + 'static,
     {
         let (send, receive) = oneshot::channel();
-        let job: Job = Box::new(move |registry, now| {
+        let job: Change = Box::new(move |registry, now| {
             let value = job(registry, now);
             // Whoever asked and is gone does not want to know.
             (keep(&value), Box::new(move |kept| drop(send.send(kept.map(|()| value)))))
         });
-        self.jobs.send(job).await.map_err(|_| CoordinatorError::Stopped)?;
+        self.jobs.send(Job::Change(job)).await.map_err(|_| CoordinatorError::Stopped)?;
         receive.await.map_err(|_| CoordinatorError::Stopped)?
     }
 
@@ -234,6 +256,10 @@ impl Coordinator {
     }
 
     async fn perform(&mut self, job: Job) {
+        let job = match job {
+            Job::Look(look) => return look(&self.registry, self.now()),
+            Job::Change(change) => change,
+        };
         let mut next = self.registry.clone();
         let (keep, reply) = job(&mut next, self.now());
         reply(if keep { self.keep(next).await } else { Ok(()) });

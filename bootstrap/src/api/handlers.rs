@@ -40,7 +40,7 @@ pub(super) async fn ticket(
     };
     let checked = api
         .coordinator()
-        .ask(move |registry, now| registry.tickets.check(&token, now.unix))
+        .look(move |registry, now| registry.tickets.check(&token, now.unix))
         .await?;
     checked.map(Some).map_err(|reason| {
         api.wrong_ticket(source);
@@ -57,8 +57,9 @@ pub(super) async fn member(api: &JoinApi, caller: &Caller) -> Result<String, Fai
         return Err(Failure::new(StatusCode::UNAUTHORIZED, sentence));
     };
     let asked = name.clone();
-    let known =
-        api.coordinator().ask(move |registry, _| registry.members.with_key(&asked, &key).is_some());
+    let known = api
+        .coordinator()
+        .look(move |registry, _| registry.members.with_key(&asked, &key).is_some());
     if known.await? { Ok(name) } else { Err(Refused::unknown(&name).into()) }
 }
 
@@ -138,7 +139,7 @@ async fn registered(
     let certificate =
         api.authority().certify(&record.name, request).map_err(|error| internal(&error))?;
     let cluster_ca =
-        api.coordinator().ask(|registry, _| registry.cluster.ca().map(str::to_owned)).await?;
+        api.coordinator().look(|registry, _| registry.cluster.ca().map(str::to_owned)).await?;
     Ok(ok(&Registered {
         name: record.name.clone(),
         address: record.address,
@@ -187,7 +188,7 @@ pub(super) async fn heartbeat(
     let state = first.state.clone();
     let news = held(api, HEARTBEAT, || {
         let (name, state) = (name.to_owned(), state.clone());
-        api.coordinator().ask(move |registry, now| {
+        api.coordinator().look(move |registry, now| {
             let seen = registry.state_of(&name).map_or("", |seen| seen.state.name());
             registry.members.of(&name).is_none()
                 || registry.has_work(&name, now).is_some()
@@ -218,7 +219,7 @@ pub(super) async fn join(
     let news = held(api, JOIN_WAIT, || {
         let (name, seen) = (name.to_owned(), seen.clone());
         api.coordinator()
-            .ask(move |registry, now| said(&registry.turns.peek(&name, now.run)) != seen)
+            .look(move |registry, now| said(&registry.turns.peek(&name, now.run)) != seen)
     });
     let answer = if news.await? { ask().await?? } else { first };
     Ok(ok(&answer))
@@ -272,7 +273,7 @@ pub(super) async fn worked(
 
 /// What a member may know of the cluster: everything but the coordinator's kubeconfig.
 pub(super) async fn cluster(api: &JoinApi) -> Result<Answer, Failure> {
-    let ca = api.coordinator().ask(|registry, _| registry.cluster.ca().map(str::to_owned)).await?;
+    let ca = api.coordinator().look(|registry, _| registry.cluster.ca().map(str::to_owned)).await?;
     Ok(ok(&ClusterFacts { ca, kubeconfig: None }))
 }
 

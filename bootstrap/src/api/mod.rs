@@ -115,6 +115,3 @@ impl JoinApi {
         self.attempts.lock().wrong(source, self.started.elapsed());
     }
 }
-
-#[cfg(test)]
-mod tests;
