@@ -52,6 +52,14 @@ metrics! {
         "Number of the membership in use; grows with each change.";
     STATE_WRITE_FAILURES = "mainstay_state_write_failures_total", Counter, "file",
         "Failed writes into the state directory; each is tried again.";
+    KUBERNETES_LISTED = "mainstay_kubernetes_listed", Gauge, "",
+        "Apiservers that the cluster lists; absent while it was not asked.";
+    KUBERNETES_ANSWER_AGE = "mainstay_kubernetes_answer_age_seconds", Gauge, "",
+        "Time since the cluster last said anything; a watch says something every minute.";
+    KUBERNETES_FAILURES = "mainstay_kubernetes_failures_total", Counter, "",
+        "Times that the cluster could not be asked or a watch of it broke.";
+    CLUSTER_IDENTIFIED = "mainstay_cluster_identified", Gauge, "",
+        "1 while probes verify apiservers by the cluster's CA, 0 while the CA of the pin is not found.";
     CONNECTIONS = "mainstay_connections", Gauge, "",
         "Client connections that are open now.";
     CONNECTIONS_LIMIT = "mainstay_connections_limit", Gauge, "",

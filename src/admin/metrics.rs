@@ -16,7 +16,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::limits::{CONNECTIONS_MAX, FOLLOWERS_MAX};
-use super::report::state_of;
+use super::report::{Sources, state_of};
 use super::{Report, histograms};
 use crate::telemetry::{COMMIT, VERSION, lost_lines};
 
@@ -30,6 +30,7 @@ pub(super) fn render(report: &Report) -> String {
         admin(report);
         connections(report);
         bounds(report);
+        sources(&report.sources);
         backends(report);
     });
     handle.render() + &histograms::render(&known(report))
@@ -61,9 +62,6 @@ fn program(report: &Report) {
     };
     reloads("applied", report.reloads_applied.load(Ordering::Relaxed));
     reloads("refused", report.reloads_refused.load(Ordering::Relaxed));
-    if let Some(remembered) = &report.remembered {
-        counter!(names::STATE_WRITE_FAILURES, "file" => "members").absolute(remembered.failures());
-    }
 }
 
 fn admin(report: &Report) {
@@ -78,6 +76,21 @@ fn admin(report: &Report) {
     gauge!(names::ADMIN_CONNECTIONS_LIMIT).set(count(CONNECTIONS_MAX));
     counter!(names::ADMIN_DENIED).absolute(limits.denied());
     counter!(names::ADMIN_STALLED).absolute(limits.stalled());
+}
+
+fn sources(sources: &Sources) {
+    if let Some(remembered) = &sources.remembered {
+        counter!(names::STATE_WRITE_FAILURES, "file" => "members").absolute(remembered.failures());
+    }
+    let kubernetes = sources.cluster.status();
+    counter!(names::KUBERNETES_FAILURES).absolute(kubernetes.failures);
+    if let Some(answered) = kubernetes.answered {
+        gauge!(names::KUBERNETES_LISTED).set(count(kubernetes.listed));
+        gauge!(names::KUBERNETES_ANSWER_AGE).set(answered.elapsed().as_secs_f64());
+    }
+    if let Some(identified) = sources.cluster.identified() {
+        gauge!(names::CLUSTER_IDENTIFIED).set(flag(identified));
+    }
 }
 
 fn connections(report: &Report) {

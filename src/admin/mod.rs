@@ -15,6 +15,6 @@ mod routes;
 mod server;
 mod token;
 
-pub(crate) use report::Report;
+pub(crate) use report::{Report, Sources};
 pub(crate) use server::{AdminSocket, serve};
 pub(crate) use token::AdminToken;

@@ -21,16 +21,25 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::Limits;
-use crate::serve::Join;
 use crate::serve::handover::{Desk, ProgramRecord};
+use crate::serve::{Cluster, Join};
 use crate::telemetry::{COMMIT, VERSION};
+
+/// Where members come from, as far as it is reported.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The file of an earlier run's members; none without a state directory.
+    pub(crate) remembered: Option<Remembered>,
+    /// The cluster itself.
+    pub(crate) cluster: Arc<Cluster>,
+}
 
 /// The running program, to be asked by the admin endpoint.
 #[derive(Debug)]
 pub(crate) struct Report {
     balancer: Arc<Balancer>,
     keeper: KeeperHandle,
-    pub(super) remembered: Option<Remembered>,
+    pub(super) sources: Sources,
     started: Instant,
     pub(super) started_at: SystemTime,
     phase: Mutex<StopPhase>,
@@ -42,15 +51,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(
-        balancer: Arc<Balancer>,
-        keeper: KeeperHandle,
-        remembered: Option<Remembered>,
-    ) -> Self {
+    pub(crate) fn new(balancer: Arc<Balancer>, keeper: KeeperHandle, sources: Sources) -> Self {
         Self {
             balancer,
             keeper,
-            remembered,
+            sources,
             started: Instant::now(),
             started_at: SystemTime::now(),
             phase: Mutex::new(StopPhase::Serving),

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::{cannot_bind, state_dir};
+use super::{Cluster, cannot_bind, state_dir};
 use crate::exit::{Exit, Stop};
 
 /// The running coordinator.
@@ -45,6 +45,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) writer: &'a Arc<MembershipWriter>,
     pub(super) health: HealthFeed,
     pub(super) keeper: mpsc::Sender<Command>,
+    pub(super) cluster: &'a Arc<Cluster>,
     pub(super) tasks: &'a Tasks,
     /// The listening socket of the process before, if there is one.
     pub(super) passed: Option<OwnedFd>,
@@ -90,7 +91,7 @@ impl Join {
         let authority = Authority::open(directory).map_err(Stop::failed)?;
         let journal: Journal = around.balancer.journal().clone();
         let (coordinator, handle) =
-            Coordinator::open(directory, Vec::new(), around.health.clone(), journal)?;
+            Coordinator::open(directory, around.cluster.pins(), around.health.clone(), journal)?;
         around.tasks.spawn_until_stopped("coordinator", coordinator.run());
         let (settings, changes) = watch::channel(api_settings(config, around.balancer));
         let pin = authority.pin().to_string();
@@ -103,7 +104,8 @@ impl Join {
                 error!(%error, "the join API has no certificate; restart mainstay");
             }
         });
-        let told = tell(handle.knowledge(), Arc::clone(around.writer), around.keeper);
+        let (writer, cluster) = (Arc::clone(around.writer), Arc::clone(around.cluster));
+        let told = tell(handle.knowledge(), (writer, cluster), around.keeper);
         around.tasks.spawn_until_stopped("coordinator's knowledge", told);
         Ok(Arc::new(Self { api, addr, settings, listener: passed }))
     }
@@ -162,7 +164,7 @@ fn api_settings(config: &Config, balancer: &Balancer) -> ApiSettings {
 /// Tells the rest of the program what the coordinator learns. Cancel-safe.
 async fn tell(
     mut knowledge: watch::Receiver<Arc<Knowledge>>,
-    writer: Arc<MembershipWriter>,
+    (writer, cluster): (Arc<MembershipWriter>, Arc<Cluster>),
     keeper: mpsc::Sender<Command>,
 ) {
     let mut left = BTreeSet::new();
@@ -174,6 +176,7 @@ async fn tell(
             writer.leave(*addr);
         }
         left.clone_from(&known.left);
+        cluster.learn(known.kubeconfig.clone(), known.cluster_ca.as_deref());
         drain(&known, &mut drained, &keeper).await;
         if knowledge.changed().await.is_err() {
             return;

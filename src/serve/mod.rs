@@ -2,6 +2,7 @@
 //!
 //! The control thread runs here; bytes move on the workers of `lb`.
 
+mod cluster;
 mod coordinator;
 pub(crate) mod handover;
 mod health_feed;
@@ -26,11 +27,12 @@ use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
 use tracing::info;
 
-use crate::admin::{self, AdminSocket, AdminToken, Report};
+use crate::admin::{self, AdminSocket, AdminToken, Report, Sources};
 use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::ledger;
 use crate::telemetry::{self, LogGuard};
+pub(crate) use cluster::Cluster;
 pub(crate) use coordinator::Join;
 use coordinator::Surroundings;
 use handover::{Claim, Giver, Heir, Outcome, Passed};
@@ -77,6 +79,7 @@ pub(crate) fn run(options: ConfigOptions) -> anyhow::Result<()> {
 /// What is read and checked before anything is bound or taken over.
 struct Prepared {
     config: Config,
+    cluster: Arc<Cluster>,
     method: ProbeMethod,
     budget: Budget,
     reloader: Reloader,
@@ -88,10 +91,11 @@ impl Prepared {
         let log = telemetry::init(&config)?;
         info!(build = telemetry::BUILD, pid = std::process::id(), "mainstay starts");
         state_dir::prepare(&config)?;
-        let method = probe::method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
+        let cluster = Arc::new(Cluster::new(&config));
+        let method = cluster.method(&config).map_err(|reason| Stop::new(Exit::Usage, reason))?;
         let budget = limits::apply(&config);
         let reloader = Reloader::new(options, layers, &config);
-        Ok((Self { config, method, budget, reloader }, log))
+        Ok((Self { config, cluster, method, budget, reloader }, log))
     }
 }
 
@@ -102,7 +106,7 @@ async fn control(
     mut heir: Option<Heir>,
     ledger: Option<ledger::Reopen>,
 ) -> anyhow::Result<()> {
-    let Prepared { config, method, mut reloader, .. } = prepared;
+    let Prepared { config, cluster, method, mut reloader, .. } = prepared;
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
     tasks.spawn_until_stopped("ledger", ledger::reopen_on_signals(ledger)?);
@@ -113,8 +117,8 @@ async fn control(
     let members = Members::known(&config);
     let (mut keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
-    let report = Report::new(Arc::clone(balancer), handle.clone(), members.remembered.clone());
-    let report = Arc::new(report);
+    let sources = Sources { remembered: members.remembered.clone(), cluster: Arc::clone(&cluster) };
+    let report = Arc::new(Report::new(Arc::clone(balancer), handle.clone(), sources));
     if let Some(heir) = &mut heir {
         let took_over = heir.take_over(balancer).await?;
         keeper.inherit(heir.estate());
@@ -123,6 +127,8 @@ async fn control(
     }
     tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
     let health = members.follow(handle.health.clone(), balancer.now(), &tasks);
+    let seen = health.clone();
+    cluster.follow(balancer, &members.writer, seen, handle.commands.clone(), &tasks);
     info!(admin = %socket.addr, "admin endpoint open");
     let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
     let door = tasks.child();
@@ -131,6 +137,7 @@ async fn control(
         writer: &members.writer,
         health,
         keeper: handle.commands.clone(),
+        cluster: &cluster,
         tasks: &door,
         passed: heir.as_mut().and_then(|heir| heir.socket(handover::JOIN)),
     };
@@ -158,7 +165,8 @@ async fn control(
         match signals.wish(report.desk()).await {
             Wish::Reload => {
                 notify_reloading();
-                let applied = reloader.reload(balancer, &members.writer, &handle, &report).await;
+                let touched = (&*report, &*cluster);
+                let applied = reloader.reload(balancer, &members.writer, &handle, touched).await;
                 report.reloaded(applied);
                 notify(&[NotifyState::Ready]);
             }

@@ -2,7 +2,10 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::str::FromStr;
 
+use bootstrap::kubeadm::CaPin;
+use bootstrap::kubernetes::ClusterCa;
 use common::config::{Config, ProbeKind};
 use lb::health::identity::{ClientIdentity, client_config};
 use lb::health::prober::ProbeMethod;
@@ -10,18 +13,23 @@ use lb::health::prober::ProbeMethod;
 /// Largest PEM file: a bundle of a few CAs is below 64 KiB.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// How the backends are to be questioned.
+/// How the backends are to be questioned. `found` is the cluster's CA as it was found by its pin,
+/// `wanted` tells whether there is such a pin.
 ///
 /// # Errors
 /// One sentence that names the key, the file and what is wrong with it.
-pub(super) fn method(config: &Config) -> Result<ProbeMethod, String> {
+pub(super) fn method(
+    config: &Config,
+    found: Option<&ClusterCa>,
+    wanted: bool,
+) -> Result<ProbeMethod, String> {
     if config.probe == ProbeKind::Tcp {
         return Ok(ProbeMethod::Tcp);
     }
     let cluster = &config.cluster;
     let ca = match &cluster.ca {
-        Some(path) => Some(read("cluster.ca", path)?),
-        None => None,
+        Some(path) => Some(fitting(read("cluster.ca", path)?, cluster.ca_pin.as_deref())?),
+        None => found.map(|found| found.pem.clone()),
     };
     let client = match &cluster.client {
         Some((certificate, key)) => Some((
@@ -31,9 +39,22 @@ pub(super) fn method(config: &Config) -> Result<ProbeMethod, String> {
         None => None,
     };
     let identity = client.as_ref().map(|(certificate, key)| ClientIdentity { certificate, key });
-    client_config(ca.as_deref(), identity)
-        .map(ProbeMethod::Https)
-        .map_err(|error| error.to_string())
+    let tls = client_config(ca.as_deref(), identity).map_err(|error| error.to_string())?;
+    let unidentified = ca.is_none() && wanted;
+    Ok(if unidentified { ProbeMethod::Unidentified(tls) } else { ProbeMethod::Https(tls) })
+}
+
+/// The CA of the file, if it has the pin that the operator gave as well.
+fn fitting(ca: Vec<u8>, pin: Option<&str>) -> Result<Vec<u8>, String> {
+    let Some(pin) = pin.and_then(|pin| CaPin::from_str(pin).ok()) else {
+        return Ok(ca);
+    };
+    let pins = CaPin::of_bundle(&ca).map_err(|error| format!("cluster.ca: {error}"))?;
+    if pins.contains(&pin) {
+        return Ok(ca);
+    }
+    let pins: Vec<String> = pins.iter().map(ToString::to_string).collect();
+    Err(format!("cluster.ca_pin: is {pin}, but cluster.ca has {}", pins.join(", ")))
 }
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {

@@ -10,7 +10,7 @@ use lb::health::prober::ProbeMethod;
 use lb::{Balancer, Settings};
 use tracing::{error, info};
 
-use super::probe;
+use super::cluster::Cluster;
 use crate::admin::Report;
 use crate::cli::ConfigOptions;
 
@@ -37,9 +37,9 @@ impl Reloader {
         balancer: &Balancer,
         writer: &MembershipWriter,
         keeper: &KeeperHandle,
-        report: &Report,
+        (report, cluster): (&Report, &Cluster),
     ) -> bool {
-        match self.read() {
+        match self.read(cluster) {
             Ok((layers, config, method)) => {
                 balancer.change(Settings::from(&config));
                 if keeper.commands.send(Command::Probe(method)).await.is_err() {
@@ -48,6 +48,7 @@ impl Reloader {
                 if let Some(join) = report.join() {
                     join.configure(&config, balancer);
                 }
+                cluster.configure(&config);
                 writer.configure(config.backends);
                 self.stop = config.stop;
                 self.layers = layers;
@@ -65,10 +66,10 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<(Layers, Config, ProbeMethod), String> {
+    fn read(&self, cluster: &Cluster) -> Result<(Layers, Config, ProbeMethod), String> {
         let layers = self.options.layers().map_err(|error| error.to_string())?;
         let config = Config::checked(&layers).map_err(|error| error.to_string())?;
-        let method = probe::method(&config)?;
+        let method = cluster.method(&config)?;
         let fixed = self.layers.restart_needed_for(&layers);
         if fixed.is_empty() {
             Ok((layers, config, method))

@@ -30,6 +30,10 @@ mod master;
 #[path = "../health/pki.rs"]
 mod pki;
 
+#[path = "../health/cluster_api.rs"]
+#[allow(dead_code)]
+mod cluster_api;
+
 #[path = "../health/stand_in.rs"]
 mod stand_in;
 

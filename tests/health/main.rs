@@ -18,6 +18,10 @@ mod support;
 
 mod clients;
 
+mod cluster;
+
+mod cluster_api;
+
 // The chaos suite uses them too, in part otherwise.
 #[allow(dead_code)]
 mod master;

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::cluster_api;
 use crate::support::refusing::bound;
 
 /// Names the directory with the certificate.
@@ -151,13 +152,18 @@ async fn serve(
     loop {
         let head = head_of(stream).await?;
         let path = head.split(' ').nth(1).unwrap_or_default();
+        let dir = PathBuf::from(std::env::var_os(DIR).unwrap_or_default());
+        if cluster_api::is_watch(path) {
+            cluster_api::watch(stream, &dir).await?;
+            continue;
+        }
         let now = conduct.lock().clone();
         tokio::time::sleep(now.delay).await;
         let answer = match path {
             "/readyz" => answer(now.readyz),
             "/healthz" => answer(now.healthz),
             "/echo" => format!("HTTP/1.1 200 OK\r\nx-master: {port}\r\n\r\n"),
-            _ => answer(404),
+            _ => cluster_api::answer(path, &dir).unwrap_or_else(|| answer(404)),
         };
         stream.write_all(answer.as_bytes()).await?;
         stream.flush().await?;

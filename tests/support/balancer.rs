@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     down: Vec<SocketAddr>,
     flags: Vec<String>,
     cluster_ca: Option<PathBuf>,
+    https: bool,
+    state_dir: Option<PathBuf>,
     config: Option<String>,
     descriptors: Option<u32>,
     entry: Vec<String>,
@@ -53,6 +55,18 @@ impl Setup {
     #[allow(dead_code)]
     pub(crate) fn cluster_ca(mut self, file: &Path) -> Self {
         self.cluster_ca = Some(file.to_owned());
+        self
+    }
+
+    /// With probes over HTTPS that the configuration file says more about.
+    pub(crate) fn https(mut self) -> Self {
+        self.https = true;
+        self
+    }
+
+    /// With a state directory that outlives it.
+    pub(crate) fn state_dir(mut self, path: &Path) -> Self {
+        self.state_dir = Some(path.to_owned());
         self
     }
 
@@ -117,10 +131,11 @@ impl Setup {
             .args(["--listen", &listen.to_string(), "--admin"])
             .arg(format!("unix:{}", admin.display()))
             .arg("--state-dir")
-            .arg(dir.path().join("state"))
+            .arg(self.state_dir.clone().unwrap_or_else(|| dir.path().join("state")))
             .args(&self.flags);
         match &self.cluster_ca {
             Some(file) => command.arg("--cluster-ca").arg(file),
+            None if self.https => &mut command,
             None => command.args(["--probe", "tcp"]),
         };
         for addr in &self.backends {

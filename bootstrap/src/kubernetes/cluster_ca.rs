@@ -87,6 +87,10 @@ impl CaFinder {
             let Some(pin) = self.wanted().await else {
                 return;
             };
+            if let Some(kept) = self.kept(pin).await {
+                self.found.send_replace(Some(Arc::new(kept)));
+                continue;
+            }
             let begun = Instant::now();
             let mut renewed = self.pin.clone();
             let asked = tokio::select! {
@@ -131,6 +135,13 @@ impl CaFinder {
             }
             self.pin.changed().await.ok()?;
         }
+    }
+
+    /// What an earlier run found.
+    async fn kept(&self, pin: CaPin) -> Option<ClusterCa> {
+        let directory = self.directory.clone()?;
+        let reading = tokio::task::spawn_blocking(move || ClusterCa::kept(&directory, pin));
+        reading.await.ok()?
     }
 
     async fn publish(&self, ca: ClusterCa) {

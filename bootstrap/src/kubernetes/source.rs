@@ -4,18 +4,19 @@
 //! after every failure. It never ends and never takes anything out of the membership by failing.
 //! All await points are cancel-safe.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::HealthFeed;
+use common::config::address::APISERVER_PORT;
 use common::status::BackendState;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Credentials;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, GOOD_AFTER};
 use super::endpoints::{Api, Listing, Seen, Unreadable};
 use crate::MembershipWriter;
 use crate::cluster::{AccessError, ApiError, Cluster, Lines};
@@ -63,8 +64,9 @@ pub struct SourceStatus {
 /// The task's inputs and outputs.
 #[derive(Debug)]
 pub struct KubernetesSource {
-    /// Where our own balancer listens; the source goes through it.
-    pub entrance: SocketAddr,
+    /// Where our own balancer listens, at least one address. The source goes through the first, and
+    /// takes none of them for an apiserver: the balancer would dial itself.
+    pub listen: Vec<SocketAddr>,
     /// The credentials, which may change at any time.
     pub credentials: CredentialsFeed,
     /// How the backends are: while none serves there is nobody to ask.
@@ -113,8 +115,8 @@ impl KubernetesSource {
                     continue;
                 }
             };
-            self.failed(&failure);
             let lasted = if self.answered_since(begun) { begun.elapsed() } else { Duration::ZERO };
+            self.failed(&failure, lasted);
             tokio::select! {
                 () = sleep(backoff.ended(lasted, fastrand::f64())) => {}
                 _ = renewed.changed() => backoff.forget(),
@@ -150,7 +152,8 @@ impl KubernetesSource {
         &self,
         credentials: &Credentials,
     ) -> Result<std::convert::Infallible, Failure> {
-        let cluster = Cluster::connect(credentials.access()?.through(self.entrance))?;
+        let entrance = entrance(&self.listen);
+        let cluster = Cluster::connect(credentials.access()?.through(entrance))?;
         loop {
             let mut listing = list(&cluster).await?;
             self.answered(&listing);
@@ -217,7 +220,9 @@ impl KubernetesSource {
     }
 
     fn tell(&self, listing: &Listing) {
-        self.writer.kubernetes(&listing.addrs());
+        let mut addrs = listing.addrs();
+        addrs.retain(|addr| !is_ours(*addr, &self.listen));
+        self.writer.kubernetes(&addrs);
     }
 
     /// Notes that the API said something.
@@ -237,13 +242,18 @@ impl KubernetesSource {
         self.status.borrow().answered.is_some_and(|answered| answered >= begun)
     }
 
-    /// Notes a failure; the same one is logged once.
-    fn failed(&self, failure: &Failure) {
+    /// Notes a failure; the same one is logged once. A watch that breaks after it went well is what a
+    /// restart or a drain of its master does, and is seldom news.
+    fn failed(&self, failure: &Failure, lasted: Duration) {
         let reason = failure.to_string();
         self.status.send_modify(|status| {
             status.failures = status.failures.saturating_add(1);
             if status.error.as_ref() != Some(&reason) {
-                warn!(reason, "the cluster does not tell us its apiservers; the members stay");
+                if lasted >= GOOD_AFTER {
+                    debug!(reason, "the watch of the apiservers broke; it begins anew");
+                } else {
+                    warn!(reason, "the cluster does not tell us its apiservers; the members stay");
+                }
                 status.error = Some(reason);
             }
         });
@@ -278,6 +288,25 @@ fn serves(members: &[common::MemberState]) -> bool {
     })
 }
 
+/// Where a program on this machine reaches the balancer.
+fn entrance(listen: &[SocketAddr]) -> SocketAddr {
+    let first = listen.first().copied();
+    let first = first.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), APISERVER_PORT));
+    if first.ip().is_unspecified() {
+        return SocketAddr::new(Ipv4Addr::LOCALHOST.into(), first.port());
+    }
+    first
+}
+
+/// Whether a connection to this address would come to ourselves.
+fn is_ours(addr: SocketAddr, listen: &[SocketAddr]) -> bool {
+    let on_every_address =
+        listen.iter().any(|it| it.ip().is_unspecified() && it.port() == addr.port());
+    // Only an address of this machine can be bound.
+    let is_local = || UdpSocket::bind(SocketAddr::new(addr.ip(), 0)).is_ok();
+    listen.contains(&addr) || (on_every_address && is_local())
+}
+
 async fn until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -299,4 +328,23 @@ async fn list(cluster: &Cluster) -> Result<Listing, Failure> {
         }
     }
     Err(refused.map_or(Failure::Unreadable(Unreadable), Failure::Api))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_address_is_no_apiserver() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let everywhere = [addr("[::]:6443")];
+        assert_eq!(entrance(&everywhere), addr("127.0.0.1:6443"));
+        assert!(is_ours(addr("127.0.0.1:6443"), &everywhere));
+        assert!(!is_ours(addr("127.0.0.1:7443"), &everywhere));
+        // TEST-NET-1, on no machine.
+        assert!(!is_ours(addr("192.0.2.1:6443"), &everywhere));
+        let one = [addr("192.0.2.9:6443")];
+        assert_eq!(entrance(&one), one[0]);
+        assert!(is_ours(one[0], &one) && !is_ours(addr("127.0.0.1:6443"), &one));
+    }
 }

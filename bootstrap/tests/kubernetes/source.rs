@@ -49,7 +49,7 @@ impl Lab {
             debounce: Duration::from_millis(100),
         };
         let source = KubernetesSource {
-            entrance: server.addr,
+            listen: vec![server.addr],
             credentials: credentials_feed,
             health: health_feed,
             writer,

@@ -75,6 +75,8 @@ pub struct Timeouts {
 pub struct Cluster {
     /// The cluster's CA.
     pub ca: Option<PathBuf>,
+    /// The pin of its CA: `sha256:` and 64 hexadecimal digits.
+    pub ca_pin: Option<String>,
     /// Certificate and key for the probes.
     pub client: Option<(PathBuf, PathBuf)>,
 }
@@ -90,6 +92,8 @@ pub struct Config {
     pub probe: ProbeKind,
     /// How apiservers are known.
     pub cluster: Cluster,
+    /// The kubeconfig for watching the cluster.
+    pub kubeconfig: Option<PathBuf>,
     /// Whether load is moved back to backends that returned.
     pub rebalance: bool,
     /// How long an imbalance lasts before load is moved.
@@ -137,6 +141,7 @@ impl Config {
             listen,
             probe: raw.choice("probe", &[("https", ProbeKind::Https), ("tcp", ProbeKind::Tcp)])?,
             cluster: raw.cluster()?,
+            kubeconfig: raw.file("kubernetes.kubeconfig")?,
             rebalance: raw.choice("rebalance", &[("on", true), ("off", false)])?,
             rebalance_after: raw.duration("rebalance_after", Duration::ZERO)?,
             rebalance_age: raw.duration("rebalance_age", Duration::ZERO)?,
@@ -270,7 +275,22 @@ impl Raw<'_> {
                 return Err(self.wrong("cluster.client_key", reason));
             }
         };
-        Ok(Cluster { ca: file("cluster.ca")?, client })
+        Ok(Cluster { ca: file("cluster.ca")?, ca_pin: self.ca_pin()?, client })
+    }
+
+    fn ca_pin(&self) -> Result<Option<String>, ConfigError> {
+        let key = "cluster.ca_pin";
+        let text = self.text(key)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let (kind, digits) = text.split_once(':').unwrap_or_default();
+        let whole = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if kind.eq_ignore_ascii_case("sha256") && whole {
+            return Ok(Some(text.to_owned()));
+        }
+        let reason = format!("`{text}` is no pin; it is `sha256:` and 64 hexadecimal digits");
+        Err(self.wrong(key, reason))
     }
 
     fn number(&self, key: &'static str, min: u64, max: u64) -> Result<usize, ConfigError> {

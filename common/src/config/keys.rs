@@ -83,6 +83,16 @@ pub const KEYS: &[Key] = &[
          Empty: any certificate, so probes tell health but no identity.",
     ),
     key(
+        "cluster.ca_pin",
+        Shape::Text,
+        "",
+        "",
+        true,
+        "`sha256:…` of the cluster's CA, as on a `kubeadm join` command or from `mainstay ca-hash`. The CA \
+         itself is then taken from the cluster and kept in the state directory. Until it is found, \
+         only the first master is admitted.",
+    ),
+    key(
         "cluster.client_certificate",
         Shape::Text,
         "",
@@ -98,6 +108,16 @@ pub const KEYS: &[Key] = &[
         "",
         true,
         "PEM file with the key of that certificate.",
+    ),
+    key(
+        "kubernetes.kubeconfig",
+        Shape::Text,
+        "",
+        "",
+        true,
+        "Kubeconfig file by which `default/kubernetes` is watched, so that masters are found that \
+         nobody listed; it needs get, list and watch on EndpointSlices or Endpoints of `default`. \
+         Empty: the one that a registered master hands over, if any.",
     ),
     key(
         "rebalance",

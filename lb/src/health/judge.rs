@@ -285,6 +285,9 @@ impl HealthJudge {
         if alone && !self.ever_up && outcome.answered() {
             return Some((State::Up, "any TLS answer of the first master"));
         }
+        if alone && outcome == Outcome::Unidentified {
+            return Some((State::Up, "any TLS answer while nobody serves and no CA is known"));
+        }
         if self.good >= RISE {
             return Some((State::Up, "2 good probes in a row"));
         }

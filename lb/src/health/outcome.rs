@@ -11,6 +11,9 @@ pub enum Outcome {
     Ready,
     /// It answered, but may not tell us whether it is ready (401, 403, 404).
     Alive,
+    /// It is ready or alive, but whether it is ours cannot be told yet: the cluster's CA is not
+    /// known.
+    Unidentified,
     /// It answered that it is not ready (500).
     NotReady,
     /// TLS answered, HTTP did not in time.
@@ -27,9 +30,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::Alive,
+        Self::Unidentified,
         Self::NotReady,
         Self::Slow,
         Self::Silent,
@@ -47,7 +51,7 @@ impl Outcome {
     /// Whether TLS answered, so that the process runs.
     #[must_use]
     pub fn answered(self) -> bool {
-        matches!(self, Self::Ready | Self::Alive | Self::NotReady | Self::Slow)
+        matches!(self, Self::Ready | Self::Alive | Self::Unidentified | Self::NotReady | Self::Slow)
     }
 
     /// As metrics name it.
@@ -56,6 +60,7 @@ impl Outcome {
         match self {
             Self::Ready => "ready",
             Self::Alive => "alive",
+            Self::Unidentified => "unidentified",
             Self::NotReady => "not_ready",
             Self::Slow => "slow",
             Self::Silent => "silent",
@@ -71,6 +76,7 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::Ready => "it answered that it is ready",
             Self::Alive => "it answered, but may not say whether it is ready (401, 403 or 404)",
+            Self::Unidentified => "it answered, but the cluster's CA is not known yet",
             Self::NotReady => "/readyz answered that it is not ready",
             Self::Slow => "TLS answered, HTTP did not in time",
             Self::Silent => "TCP connected, TLS did not answer in time",

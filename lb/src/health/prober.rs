@@ -44,6 +44,9 @@ const SIGNAL_GAP: Duration = Duration::from_millis(500);
 pub enum ProbeMethod {
     /// `GET /readyz` over TLS, verified as this configuration says.
     Https(Arc<ClientConfig>),
+    /// The same while the CA of the cluster is not known: an answer tells that somebody is there,
+    /// not who.
+    Unidentified(Arc<ClientConfig>),
     /// A TCP connect.
     Tcp,
 }
@@ -131,6 +134,12 @@ impl Asker {
             None => self.ask_freshly(deadline).await,
         };
         self.kept = kept;
+        let outcome = match (&self.method, outcome) {
+            (ProbeMethod::Unidentified(_), Some(seen)) if seen.is_good() => {
+                Some(Outcome::Unidentified)
+            }
+            _ => outcome,
+        };
         if let Some(outcome) = outcome {
             self.backend.measures().probed(outcome, begun.elapsed());
         }
@@ -160,10 +169,13 @@ impl Asker {
             Ok(Err(error)) => return (connect_failure(&error), None),
             Err(_) => return (Some(Outcome::ConnectTimeout), None),
         };
-        let ProbeMethod::Https(config) = &self.method else {
-            // There is nothing to say, so nothing is left to wait for either.
-            reset_on_close(&SockRef::from(&stream));
-            return (Some(Outcome::Ready), None);
+        let config = match &self.method {
+            ProbeMethod::Https(config) | ProbeMethod::Unidentified(config) => config,
+            ProbeMethod::Tcp => {
+                // There is nothing to say, so nothing is left to wait for either.
+                reset_on_close(&SockRef::from(&stream));
+                return (Some(Outcome::Ready), None);
+            }
         };
         let begun = Deadline::now();
         let connector = TlsConnector::from(Arc::clone(config));

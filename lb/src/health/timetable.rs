@@ -38,7 +38,9 @@ pub struct Plan {
 pub fn next(state: State, last: Option<Outcome>, random: f64) -> Plan {
     let (interval, timeout) = match (state, last) {
         (State::Pending, _) => (PENDING_INTERVAL, FAST_TIMEOUT),
-        (State::Up, Some(Outcome::Ready | Outcome::Alive)) => (INTERVAL, TIMEOUT),
+        (State::Up, Some(Outcome::Ready | Outcome::Alive | Outcome::Unidentified)) => {
+            (INTERVAL, TIMEOUT)
+        }
         // Not ready is an answer, not a failure: nothing is to be found out in a hurry.
         (State::Drain, Some(Outcome::Ready | Outcome::Alive | Outcome::NotReady)) => {
             (INTERVAL, TIMEOUT)

@@ -39,14 +39,14 @@ fn after(state: State, outcome: Outcome, times: u64) -> State {
 
 #[test]
 fn every_state_and_outcome_once() {
-    let table: [(State, [State; 8]); 6] = [
-        // Ready, Alive, NotReady, Slow, Silent, Refused, ConnectTimeout, WrongIdentity
-        (Pending, [Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
-        (Up, [Up, Up, Drain, Up, Up, Up, Up, Dead]),
-        (Drain, [Drain, Drain, Drain, Drain, Drain, Drain, Drain, Dead]),
-        (Suspect, [Suspect, Suspect, Drain, Suspect, Suspect, Suspect, Suspect, Dead]),
-        (Frozen, [Frozen, Frozen, Drain, Frozen, Frozen, Frozen, Frozen, Dead]),
-        (Dead, [Dead, Dead, Drain, Dead, Dead, Dead, Dead, Dead]),
+    let table: [(State, [State; 9]); 6] = [
+        // Ready, Alive, Unidentified, NotReady, Slow, Silent, Refused, ConnectTimeout, WrongIdentity
+        (Pending, [Pending, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
+        (Up, [Up, Up, Up, Drain, Up, Up, Up, Up, Dead]),
+        (Drain, [Drain, Drain, Drain, Drain, Drain, Drain, Drain, Drain, Dead]),
+        (Suspect, [Suspect, Suspect, Suspect, Drain, Suspect, Suspect, Suspect, Suspect, Dead]),
+        (Frozen, [Frozen, Frozen, Frozen, Drain, Frozen, Frozen, Frozen, Frozen, Dead]),
+        (Dead, [Dead, Dead, Dead, Drain, Dead, Dead, Dead, Dead, Dead]),
     ];
     for (state, row) in table {
         for (outcome, expected) in Outcome::ALL.into_iter().zip(row) {
@@ -57,18 +57,31 @@ fn every_state_and_outcome_once() {
 
 #[test]
 fn every_state_and_outcome_for_long() {
-    let table: [(State, [State; 8]); 6] = [
-        (Pending, [Up, Up, Pending, Pending, Pending, Pending, Pending, Dead]),
-        (Up, [Up, Up, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Drain, [Up, Up, Drain, Suspect, Suspect, Drain, Dead, Dead]),
-        (Suspect, [Up, Up, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Frozen, [Up, Up, Drain, Frozen, Frozen, Dead, Dead, Dead]),
-        (Dead, [Up, Up, Drain, Dead, Dead, Dead, Dead, Dead]),
+    let table: [(State, [State; 9]); 6] = [
+        (Pending, [Up, Up, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
+        (Up, [Up, Up, Up, Drain, Suspect, Suspect, Dead, Dead, Dead]),
+        (Drain, [Up, Up, Drain, Drain, Suspect, Suspect, Drain, Dead, Dead]),
+        (Suspect, [Up, Up, Suspect, Drain, Suspect, Suspect, Dead, Dead, Dead]),
+        (Frozen, [Up, Up, Frozen, Drain, Frozen, Frozen, Dead, Dead, Dead]),
+        (Dead, [Up, Up, Dead, Drain, Dead, Dead, Dead, Dead, Dead]),
     ];
     for (state, row) in table {
         for (outcome, expected) in Outcome::ALL.into_iter().zip(row) {
             assert_eq!(after(state, outcome, 4), expected, "{state:?} {outcome:?}");
         }
+    }
+}
+
+/// While the cluster's CA is not known, one of them is let in, as the first master is.
+#[test]
+fn the_unidentified_serve_only_alone() {
+    for state in [Pending, Dead] {
+        let mut judge = judge_in(state);
+        assert_eq!(judge.observe(Unidentified, Millis(40_000), false), None, "{state:?}");
+        judge.observe(Unidentified, Millis(40_500), true);
+        assert_eq!(judge.state(), Up, "{state:?}");
+        judge.observe(Unidentified, Millis(41_000), false);
+        assert_eq!(judge.state(), Up, "{state:?}");
     }
 }
 
