@@ -84,7 +84,7 @@ fn a_reload_of_the_balancer() {
 /// The whole catalogue beside the peers; `CHAOS` names the scenarios to play, by parts of their
 /// names, and then nothing is written.
 #[test]
-#[ignore = "takes a quarter of an hour: make chaos"]
+#[ignore = "takes ten minutes: make chaos"]
 fn whole() {
     let chosen = std::env::var("CHAOS").unwrap_or_default();
     let kinds = Kind::installed();
