@@ -14,6 +14,7 @@ mod signals;
 mod state_dir;
 mod stop;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use common::Tasks;
@@ -25,7 +26,7 @@ use lb::budget::Budget;
 use lb::health::Keeper;
 use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::admin::{self, AdminSocket, AdminToken, Report, Sources};
 use crate::cli::ConfigOptions;
@@ -113,6 +114,7 @@ async fn control(
     let token = admin_token(&config)?;
     let socket = admin_socket(&config, heir.as_mut()).await?;
     let ownership = socket.ownership();
+    let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
 
     let members = Members::known(&config);
     let (mut keeper, handle) =
@@ -130,7 +132,6 @@ async fn control(
     let seen = health.clone();
     cluster.follow(balancer, &members.writer, seen, handle.commands.clone(), &tasks);
     info!(admin = %socket.addr, "admin endpoint open");
-    let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
     let door = tasks.child();
     let around = Surroundings {
         balancer,
@@ -141,8 +142,8 @@ async fn control(
         tasks: &door,
         passed: heir.as_mut().and_then(|heir| heir.socket(handover::JOIN)),
     };
-    if let Some(join) = Join::start(&config, around).await? {
-        passed.push(Passed { name: handover::JOIN, socket: join.handle()? });
+    if let Some((join, socket)) = coordinator(&config, around, heir.is_some()).await? {
+        passed.push(Passed { name: handover::JOIN, socket });
         report.joins(join);
     }
     let giver = Giver::new(Arc::clone(&report), &config, passed);
@@ -182,6 +183,27 @@ async fn control(
     tasks.finished().await;
     info!("mainstay stopped");
     Ok(())
+}
+
+/// The coordinator with a handle of its socket, if it is switched on. Once sessions were taken over
+/// nothing may end this process, so that it then goes on without.
+async fn coordinator(
+    config: &Config,
+    around: Surroundings<'_>,
+    took_over: bool,
+) -> anyhow::Result<Option<(Arc<Join>, OwnedFd)>> {
+    let started = async {
+        let join = Join::start(config, around).await?;
+        Ok(join.map(|join| join.handle().map(|socket| (join, socket))).transpose()?)
+    };
+    match started.await {
+        Err(error) if took_over => {
+            let reason = format!("{error:#}");
+            error!(reason, "no coordinator: masters cannot register here");
+            Ok(None)
+        }
+        started => started,
+    }
 }
 
 async fn stop(report: &Report, reloader: &Reloader, signals: &mut Signals) {
