@@ -76,10 +76,11 @@ type Reply = Box<dyn FnOnce(Result<(), CoordinatorError>) + Send>;
 /// Whether the changed copy is to be kept, and who waits for that.
 type Done = (bool, Reply);
 type Change = Box<dyn FnOnce(&mut Registry, Now) -> Done + Send>;
+type Look = Box<dyn FnOnce(&Registry, Now) + Send>;
 
 enum Job {
     /// Reads, and is no change for those who wait for one.
-    Look(Box<dyn FnOnce(&Registry, Now) + Send>),
+    Look(Look),
     Change(Change),
 }
 
