@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use crate::lab::{Lab, Machine, until};
 
-const AGENT: Heartbeat = Heartbeat { draining: false, can_issue: true };
+const AGENT: Heartbeat = Heartbeat { draining: false, can_issue: true, seen: None };
 
 fn made() -> Made {
     Made { token_id: "tokenb".into(), owner_id: "owner0".into(), certs_uid: None }
