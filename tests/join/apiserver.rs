@@ -1,0 +1,201 @@
+//! The apiservers of one cluster: threads that answer from one store, each with the certificate of
+//! its machine, while kubelet would run it.
+
+use std::fs;
+use std::io::{BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::https;
+use crate::store::{Answer, Store, failure};
+
+/// What the administrator logs in with.
+pub(crate) const ADMIN: &str = "a-token-of-the-administrator";
+
+/// How often kubelet looks at the manifests.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the apiservers share.
+#[derive(Default)]
+pub(crate) struct Etcd {
+    pub(crate) store: Mutex<Store>,
+    /// Calls for which no answer comes: those of which this is a part.
+    pub(crate) stuck: Mutex<Option<String>>,
+}
+
+impl Etcd {
+    /// Names of the Secrets.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let store = self.store.lock();
+        let secrets = store.objects.values().filter(|object| object["kind"] == "Secret");
+        secrets.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn answer(&self, bearer: Option<&str>, call: (&str, &str), body: &Value) -> Answer {
+        let (method, path) = call;
+        match path {
+            "/readyz" | "/healthz" | "/livez" => return (200, json!("ok")),
+            "/version" => return (200, json!({"gitVersion": "v1.20.2"})),
+            _ => {}
+        }
+        let public = path.ends_with("/kube-public/configmaps/cluster-info");
+        let joiner = ["/secrets/kubeadm-certs", "/configmaps/kubeadm-config"];
+        let allowed = match bearer {
+            _ if public && method == "GET" => true,
+            Some(ADMIN) => true,
+            Some(token) if self.is_bootstrap(token) => {
+                method == "GET" && joiner.iter().any(|end| path.ends_with(end))
+            }
+            Some(_) => return failure(401, "Unauthorized", "Unauthorized"),
+            None => false,
+        };
+        if !allowed {
+            return failure(403, "Forbidden", "forbidden");
+        }
+        self.store.lock().answer(method, path, body)
+    }
+
+    /// Whether the text is a bootstrap token that may log in now.
+    fn is_bootstrap(&self, token: &str) -> bool {
+        let Some((id, secret)) = token.split_once('.') else { return false };
+        let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
+        let store = self.store.lock();
+        let Some(object) = store.objects.get(&path) else { return false };
+        let field = |name: &str| {
+            let text = object["data"][name].as_str().unwrap_or_default();
+            String::from_utf8(BASE64.decode(text.as_bytes()).unwrap()).unwrap()
+        };
+        field("token-secret") == secret && field("usage-bootstrap-authentication") == "true"
+    }
+}
+
+/// kubelet of one machine: runs its apiserver while there is a manifest for it.
+pub(crate) struct Kubelet {
+    stop: Arc<AtomicBool>,
+}
+
+impl Kubelet {
+    pub(crate) fn start(kubernetes: &Path, addr: SocketAddr, etcd: Arc<Etcd>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let run = Run {
+            manifest: kubernetes.join("manifests/kube-apiserver.yaml"),
+            pki: kubernetes.join("pki"),
+            addr,
+            etcd,
+            stop: Arc::clone(&stop),
+        };
+        std::thread::spawn(move || run.forever());
+        Self { stop }
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Run {
+    manifest: PathBuf,
+    pki: PathBuf,
+    addr: SocketAddr,
+    etcd: Arc<Etcd>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Run {
+    fn forever(self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.manifest.exists() {
+                self.serve();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Until the manifest is gone.
+    fn serve(&self) {
+        let config = tls(&self.pki);
+        let socket = crate::support::refusing::bound(self.addr);
+        socket.listen(64).unwrap();
+        let listener = TcpListener::from(socket);
+        listener.set_nonblocking(true).unwrap();
+        while self.manifest.exists() && !self.stop.load(Ordering::Relaxed) {
+            let Ok((stream, _)) = listener.accept() else {
+                std::thread::sleep(LOOK);
+                continue;
+            };
+            stream.set_nonblocking(false).unwrap();
+            let (config, etcd) = (Arc::clone(&config), Arc::clone(&self.etcd));
+            std::thread::spawn(move || converse(stream, config, &etcd));
+        }
+    }
+}
+
+fn tls(pki: &Path) -> Arc<ServerConfig> {
+    let chain = vec![CertificateDer::from_pem_file(pki.join("apiserver.crt")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(builder.with_single_cert(chain, key).unwrap())
+}
+
+/// Answers the requests of one connection until it ends.
+fn converse(stream: TcpStream, config: Arc<ServerConfig>, etcd: &Etcd) -> Option<()> {
+    let session = ServerConnection::new(config).ok()?;
+    let mut stream = BufReader::new(StreamOwned::new(session, stream));
+    loop {
+        let head = https::head(&mut stream)?;
+        let body = https::body(&mut stream, &head)?;
+        let mut words = head[0].split(' ');
+        let (method, path) = (words.next()?, words.next()?);
+        let call = format!("{method} {path}");
+        let stuck = etcd.stuck.lock().clone();
+        if stuck.is_some_and(|part| call.contains(&part)) {
+            std::thread::sleep(Duration::from_secs(30));
+            return None;
+        }
+        let bearer = head.iter().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("authorization").then(|| value.strip_prefix("Bearer "))?
+        });
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let (code, answer) = etcd.answer(bearer, (method, path), &body);
+        let answer = answer.to_string();
+        let length = answer.len();
+        let head = format!(
+            "HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let stream = stream.get_mut();
+        stream.write_all((head + &answer).as_bytes()).ok()?;
+        stream.flush().ok()?;
+    }
+}
+
+/// A kubeconfig, JSON.
+pub(crate) fn kubeconfig(ca_file: &Path, endpoint: SocketAddr, bearer: &str) -> String {
+    let ca = fs::read(ca_file).unwrap();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "kubernetes", "cluster": {
+            "server": format!("https://{endpoint}"),
+            "certificate-authority-data": BASE64.encode(&ca),
+        }}],
+        "contexts": [{"name": "it", "context": {"cluster": "kubernetes", "user": "it"}}],
+        "current-context": "it",
+        "users": [{"name": "it", "user": {"token": bearer}}],
+    })
+    .to_string()
+}

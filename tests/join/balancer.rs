@@ -1,0 +1,135 @@
+//! The balancer with its coordinator, which may be killed and started again at the same place.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use common::status::{BackendState, Status};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use crate::support::admin::AdminConnection;
+use crate::support::command::{MAINSTAY, run};
+use crate::support::{eventually, until};
+
+/// A running balancer.
+pub(crate) struct Coordinator {
+    dir: TempDir,
+    /// Where clients of the control plane come.
+    pub(crate) endpoint: SocketAddr,
+    /// Where masters come.
+    pub(crate) join: SocketAddr,
+    child: Mutex<Option<Child>>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Coordinator {
+    pub(crate) fn start() -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let coordinator = Self {
+            dir: tempfile::tempdir().unwrap(),
+            endpoint: free(),
+            join: free(),
+            child: Mutex::new(None),
+            log: Arc::default(),
+        };
+        coordinator.run();
+        coordinator
+    }
+
+    fn admin(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    /// Starts the process, at the same ports and with the same state as before.
+    pub(crate) fn run(&self) {
+        let mut command = Command::new(MAINSTAY);
+        command
+            .args(["serve", "--listen", &self.endpoint.to_string()])
+            .args(["--join-listen", &self.join.to_string()])
+            .arg("--admin")
+            .arg(format!("unix:{}", self.admin().display()))
+            .arg("--state-dir")
+            .arg(self.dir.path().join("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        keep(&mut child, &self.log);
+        *self.child.lock() = Some(child);
+        until("the balancer answers", || self.try_status().is_some());
+    }
+
+    /// Kills it without a word.
+    pub(crate) fn kill(&self) {
+        if let Some(mut child) = self.child.lock().take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn try_status(&self) -> Option<Status> {
+        let mut admin = AdminConnection::open(&self.admin()).ok()?;
+        serde_json::from_str(&admin.ask("GET", "/v1/status").ok()?.body).ok()
+    }
+
+    /// The state of a member's backend.
+    pub(crate) fn state(&self, name: &str) -> Option<BackendState> {
+        let backends = self.try_status()?.backends;
+        backends.iter().find(|backend| backend.name == name).map(|backend| backend.state)
+    }
+
+    /// How many are in rotation.
+    pub(crate) fn up(&self) -> usize {
+        let up = |status: Status| {
+            status.backends.iter().filter(|it| it.state == BackendState::Up).count()
+        };
+        self.try_status().map_or(0, up)
+    }
+
+    /// What follows `mainstay join` in a new ticket.
+    pub(crate) fn ticket(&self) -> Vec<String> {
+        let mut command = Command::new(MAINSTAY);
+        command.args(["ticket", "create", "--admin"]);
+        command.arg(format!("unix:{}", self.admin().display()));
+        let outcome = run(command);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        let line = outcome.out.lines().find(|line| line.contains("mainstay join ")).unwrap();
+        let ticket = line.split_once("mainstay join ").unwrap().1;
+        ticket.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Waits until some master is in rotation.
+    pub(crate) fn until_answers(&self) {
+        until("a master is in rotation", || self.up() > 0);
+    }
+
+    /// Waits until so many are in rotation.
+    pub(crate) fn until_up(&self, count: usize) {
+        eventually(&format!("{count} masters in rotation"), || (self.up() == count).then_some(()));
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of the balancer\n{}---", self.log.lock());
+        }
+    }
+}
+
+/// Keeps what a child says on stderr.
+pub(crate) fn keep(child: &mut Child, log: &Arc<Mutex<String>>) {
+    use std::io::BufRead;
+    let kept = Arc::clone(log);
+    let lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let mut kept = kept.lock();
+            kept.push_str(&line);
+            kept.push('\n');
+        }
+    });
+}

@@ -1,0 +1,183 @@
+//! The story as it goes wrong: commands, agents and coordinators that die at any point.
+
+use rustix::process::Signal;
+
+use crate::machine::Machine;
+use crate::story::Beginning;
+use crate::support::command::{MAINSTAY, run};
+
+const VERSION: &str = "v1.20.2";
+
+/// Every point of a join, in order, and whether kubeadm has left files at it.
+const POINTS: [(&str, bool); 4] =
+    [("preflight", false), ("download-certs", false), ("manifests", true), ("end", true)];
+
+fn reset() -> Vec<String> {
+    vec!["--reset".to_owned()]
+}
+
+#[test]
+fn kubeadm_fails_at_each_point_of_a_join_and_a_rerun_goes_on() {
+    let begun = Beginning::of(VERSION);
+    let mut masters = Vec::new();
+    for (number, (point, files)) in POINTS.into_iter().enumerate() {
+        let machine = begun.machine(&format!("master{}", number + 1), VERSION);
+        machine.wish(&format!("fail {point}"));
+        let (status, said) = machine.start("join", &begun.ticket).end();
+        assert_eq!(status.code(), Some(1), "{point}: {said}");
+        assert!(said.contains("kubeadm join ended with"), "{point}: {said}");
+        begun.until_revoked();
+        machine.wish("");
+        if point == "manifests" {
+            let (status, said) = machine.start("join", &[]).end();
+            assert_eq!(status.code(), Some(1));
+            assert!(said.contains("half-way") && said.contains("--reset"), "{said}");
+        }
+        let flags = if files { reset() } else { Vec::new() };
+        machine.run("join", &flags);
+        begun.coordinator.until_up(number + 2);
+        begun.until_revoked();
+        masters.push(machine);
+    }
+}
+
+#[test]
+fn kubeadm_fails_in_init_and_a_rerun_goes_on() {
+    let etcd = std::sync::Arc::default();
+    let coordinator = crate::balancer::Coordinator::start();
+    let machine = Machine::new("master0", VERSION, &etcd);
+    machine.wish("fail certs");
+    let (status, said) = machine.start("init", &coordinator.ticket()).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    machine.wish("fail manifests");
+    let (status, said) = machine.start("init", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    machine.wish("");
+    machine.run("init", &reset());
+    coordinator.until_up(1);
+}
+
+#[test]
+fn a_joiner_that_is_stopped_frees_the_turn_and_leaves_nothing() {
+    let begun = Beginning::of(VERSION);
+    let (one, two) = (begun.machine("master1", VERSION), begun.machine("master2", VERSION));
+    one.wish("hang download-certs");
+    let stuck = one.start("join", &begun.ticket);
+    one.until_at("download-certs");
+    let waiting = two.start("join", &begun.ticket);
+    waiting.until_said("master1");
+    stuck.signal(Signal::TERM);
+    let (status, said) = stuck.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("interrupted"), "{said}");
+    assert!(!one.path("state/kubeadm-join.yaml").exists());
+    let (status, said) = waiting.end();
+    assert!(status.success(), "{said}");
+    begun.coordinator.until_up(2);
+    begun.until_revoked();
+}
+
+#[test]
+fn a_rerun_waits_for_a_kubeadm_whose_parent_was_killed() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    machine.wish("hang end");
+    let killed = machine.start("join", &begun.ticket);
+    machine.until_at("end");
+    killed.signal(Signal::KILL);
+    killed.end();
+    let (status, said) = machine.start("join", &[]).end();
+    assert_eq!(status.code(), Some(75), "{said}");
+    assert!(said.contains("kubeadm that one has started"), "{said}");
+    // kubeadm ends well; its end was not seen, and everything is there.
+    machine.wish("");
+    crate::support::until("kubeadm ends", || {
+        let again = machine.start("join", &[]);
+        let (status, _) = again.end();
+        status.success()
+    });
+    assert_eq!(machine.told().matches("join --config").count(), 1);
+    begun.coordinator.until_up(2);
+}
+
+#[test]
+fn the_coordinator_dies_while_a_machine_joins() {
+    let begun = Beginning::of(VERSION);
+    let mut masters = Vec::new();
+    for (number, (point, _)) in POINTS.into_iter().enumerate() {
+        let machine = begun.machine(&format!("master{}", number + 1), VERSION);
+        machine.wish(&format!("hang {point}"));
+        let joining = machine.start("join", &begun.ticket);
+        machine.until_at(point);
+        begun.coordinator.kill();
+        begun.coordinator.run();
+        begun.coordinator.until_answers();
+        machine.wish("");
+        let (status, said) = joining.end();
+        assert!(status.success(), "{point}: {said}");
+        begun.coordinator.until_up(number + 2);
+        masters.push(machine);
+    }
+    begun.until_revoked();
+}
+
+#[test]
+fn the_agent_dies_while_it_makes_credentials() {
+    let mut begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    // The upload is there, the token is not: the answer to the second Secret never comes.
+    *begun.etcd.stuck.lock() = Some("POST /apis/rbac".to_owned());
+    let joining = machine.start("join", &begun.ticket);
+    begun.agent.until_said("making credentials");
+    crate::support::until("the upload has begun", || !begun.etcd.secrets().is_empty());
+    begun.agent.signal(Signal::KILL);
+    *begun.etcd.stuck.lock() = None;
+    begun.agent = begun.first.start("agent", &[]);
+    // The coordinator asks again after 45 s, which is longer than a test waits for anything else.
+    let begin = std::time::Instant::now();
+    while !joining.said().contains("This machine is a master now") {
+        assert!(begin.elapsed().as_secs() < 90, "{}", joining.said());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    begun.coordinator.until_up(2);
+}
+
+#[test]
+fn a_ticket_that_is_wrong_is_refused() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    let mut ticket = begun.ticket.clone();
+    let token = ticket.iter().position(|it| it == "--token").unwrap() + 1;
+    "abcdef.0123456789abcdef".clone_into(&mut ticket[token]);
+    let (status, said) = machine.start("join", &ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(said.contains("ticket") && !said.contains("0123456789abcdef"), "{said}");
+
+    let mut ticket = begun.ticket.clone();
+    let pin = ticket.iter().position(|it| it == "--ca-cert-hash").unwrap() + 1;
+    ticket[pin] = format!("sha256:{}", "ab".repeat(32));
+    let (status, said) = machine.start("join", &ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(said.contains("not the coordinator of the ticket"), "{said}");
+
+    // A second first master.
+    let (status, said) = machine.start("init", &begun.ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert_eq!(machine.told(), "", "kubeadm never ran");
+}
+
+#[test]
+fn secrets_come_from_a_file_too() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    let mut ticket = begun.ticket.clone();
+    let token = ticket.iter().position(|it| it == "--token").unwrap();
+    let file = machine.path("token");
+    crate::authority::write(&file, &format!("{}\n", ticket[token + 1]));
+    ticket.splice(token..token + 2, ["--token-file".to_owned(), file.display().to_string()]);
+    machine.run("join", &ticket);
+    // Nothing on a command line of `mainstay` asks for more than the ticket.
+    let mut command = std::process::Command::new(MAINSTAY);
+    command.args(["join", "127.0.0.1:1"]);
+    assert_eq!(run(command).code, Some(64));
+}
