@@ -24,10 +24,6 @@ mod cluster_api;
 
 // The chaos suite uses them too, in part otherwise.
 #[allow(dead_code)]
-mod cluster;
-
-mod cluster_api;
-
 mod master;
 
 mod pki;
