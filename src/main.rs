@@ -5,6 +5,7 @@
 
 mod admin;
 mod cli;
+mod doctor;
 mod exit;
 mod import;
 mod ledger;

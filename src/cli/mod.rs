@@ -6,6 +6,9 @@ mod ca_hash;
 mod certs;
 mod check;
 mod completions;
+mod doctor;
+#[cfg(test)]
+mod documents;
 mod drain;
 mod events;
 mod forget;
@@ -64,6 +67,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Import(import::Import),
+    Doctor(doctor::Doctor),
     Status(status::StatusCommand),
     Top(top::Top),
     Why(why::Why),
@@ -103,6 +107,7 @@ fn run_with(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Import(import) => import.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Status(status) => status.run(),
         Command::Ticket(ticket) => ticket.run(),
         Command::Forget(forget) => forget.run(),

@@ -14,6 +14,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
+
+mod documents;
+
 mod import;
 
 mod ledger;

@@ -71,9 +71,18 @@ in_copy dpkg --force-confdef -i /tmp/package/new.deb 2>&1 | tail -n 3
 in_copy dpkg-query -W -f '${Version} ${Status}\n' mainstay
 in_copy mainstay check | grep '^backends = .*mainstay.toml:'
 kill -0 $pid
-in_copy mainstay status >/dev/null
-kill -TERM $pid
+# What postinst does where systemd runs.
+in_copy mainstay upgrade
+new_pid=$(in_copy mainstay status -o json | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
+test "$new_pid" -ne $pid
 wait $pid
+kill -TERM "$new_pid"
+tries=0
+while kill -0 "$new_pid" 2>/dev/null; do
+    tries=$((tries + 1))
+    test $tries -lt 300 || exit 1
+    sleep 0.1
+done
 in_copy ls -A /var/lib/mainstay
 
 said remove

@@ -28,6 +28,7 @@ const COMMANDS: &[&str] = &[
     "serve",
     "check",
     "import",
+    "doctor",
     "status",
     "top",
     "why",
