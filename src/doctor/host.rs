@@ -71,7 +71,7 @@ fn somaxconn(value: u64) -> Finding {
     Finding::warn(check, found, format!("sysctl -w net.core.somaxconn={BACKLOG}"))
 }
 
-/// `32768	60999`
+/// Two numbers with white space between, as the kernel writes a range.
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let (low, high) = text.split_once(char::is_whitespace)?;
     Some(low.trim().parse().ok()?..=high.trim().parse().ok()?)

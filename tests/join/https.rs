@@ -59,8 +59,8 @@ pub(crate) fn head(stream: &mut impl BufRead) -> Option<Vec<String>> {
 /// The body that follows a head.
 pub(crate) fn body(stream: &mut impl Read, head: &[String]) -> Option<Vec<u8>> {
     let lower = head.iter().map(|line| line.to_lowercase());
-    let length = lower.filter_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.last().unwrap_or(0)];
+    let mut length = lower.filter_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.next_back().unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
     Some(body)
 }

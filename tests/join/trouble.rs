@@ -170,7 +170,7 @@ fn a_ticket_that_is_wrong_is_refused() {
 fn secrets_come_from_a_file_too() {
     let begun = Beginning::of(VERSION);
     let machine = begun.machine("master1", VERSION);
-    let mut ticket = begun.ticket.clone();
+    let mut ticket: Vec<_> = begun.ticket.to_vec();
     let token = ticket.iter().position(|it| it == "--token").unwrap();
     let file = machine.path("token");
     crate::authority::write(&file, &format!("{}\n", ticket[token + 1]));
