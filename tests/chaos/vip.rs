@@ -158,7 +158,8 @@ impl Pair {
         let load = clients.inside(|| Load::start(addr, &self.trust, 20));
         heal(&mut self.sites[self.owner]);
         std::thread::sleep(SETTLE);
-        assert_eq!(self.owners(), [other], "{what}: who has the address after healing");
+        // A killed keepalived leaves its address behind until it is started again and hears the other.
+        until("one balancer has the address after healing", || self.owners() == [other]);
         let failed = load.stop().iter().filter(|attempt| attempt.ended.is_err()).count();
         assert_eq!(failed, 0, "{what}: new connections while it healed");
         self.owner = other;
