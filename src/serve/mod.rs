@@ -14,9 +14,9 @@ mod signals;
 mod state_dir;
 mod stop;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bootstrap::MembershipWriter;
 use common::Tasks;
 use common::config::Config;
 use common::events::{EventKind, Journal};
@@ -24,6 +24,7 @@ use lb::Balancer;
 use lb::balancer::StartError;
 use lb::budget::Budget;
 use lb::health::Keeper;
+use lb::health::keeper::KeeperHandle;
 use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
 use tracing::{error, info};
@@ -115,22 +116,18 @@ async fn control(
     let socket = admin_socket(&config, heir.as_mut()).await?;
     let ownership = socket.ownership();
     let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
-
     let members = Members::known(&config);
     let (mut keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
     let sources = Sources { remembered: members.remembered.clone(), cluster: Arc::clone(&cluster) };
     let report = Arc::new(Report::new(Arc::clone(balancer), handle.clone(), sources));
     if let Some(heir) = &mut heir {
-        let took_over = heir.take_over(balancer).await?;
-        keeper.inherit(heir.estate());
-        report.inherit(heir.program(), took_over);
+        inherit(heir, balancer, &mut keeper, &report).await?;
         ownership.assume();
     }
     tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
     let health = members.follow(handle.health.clone(), balancer.now(), &tasks);
-    let seen = health.clone();
-    cluster.follow(balancer, &members.writer, seen, handle.commands.clone(), &tasks);
+    cluster.follow(balancer, &members.writer, health.clone(), handle.commands.clone(), &tasks);
     info!(admin = %socket.addr, "admin endpoint open");
     let door = tasks.child();
     let around = Surroundings {
@@ -142,19 +139,13 @@ async fn control(
         tasks: &door,
         passed: heir.as_mut().and_then(|heir| heir.socket(handover::JOIN)),
     };
-    if let Some((join, socket)) = coordinator(&config, around, heir.is_some()).await? {
-        passed.push(Passed { name: handover::JOIN, socket });
-        report.joins(join);
-    }
+    passed.extend(coordinator(&config, around, heir.is_some(), &report).await?);
     let giver = Giver::new(Arc::clone(&report), &config, passed);
     door.spawn_until_stopped(
         "admin",
         admin::serve(socket, Arc::clone(&report), token, tasks.child()),
     );
-    let predecessor = tasks.child();
-    if let Some(heir) = heir {
-        predecessor.spawn_until_stopped("hand-over", heir.follow(Arc::clone(balancer)));
-    }
+    let predecessor = follow_predecessor(heir, balancer, &tasks);
     let release = |successor| {
         ownership.renounce();
         door.stop();
@@ -165,11 +156,8 @@ async fn control(
     loop {
         match signals.wish(report.desk()).await {
             Wish::Reload => {
-                notify_reloading();
-                let touched = (&*report, &*cluster);
-                let applied = reloader.reload(balancer, &members.writer, &handle, touched).await;
-                report.reloaded(applied);
-                notify(&[NotifyState::Ready]);
+                let told = (&*members.writer, &handle, &*cluster);
+                reload(&mut reloader, balancer, &report, told).await;
             }
             Wish::HandOver => match giver.hand_over(&mut signals, &predecessor, release).await {
                 Outcome::Kept => {}
@@ -185,16 +173,55 @@ async fn control(
     Ok(())
 }
 
-/// The coordinator with a handle of its socket, if it is switched on. Once sessions were taken over
-/// nothing may end this process, so that it then goes on without.
+/// Takes over what the process before knew and counted.
+async fn inherit(
+    heir: &mut Heir,
+    balancer: &Arc<Balancer>,
+    keeper: &mut Keeper,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let took_over = heir.take_over(balancer).await?;
+    keeper.inherit(heir.estate());
+    report.inherit(heir.program(), took_over);
+    Ok(())
+}
+
+/// Takes what the process before still has to finish; its task ends with that process.
+fn follow_predecessor(heir: Option<Heir>, balancer: &Arc<Balancer>, tasks: &Tasks) -> Tasks {
+    let predecessor = tasks.child();
+    if let Some(heir) = heir {
+        predecessor.spawn_until_stopped("hand-over", heir.follow(Arc::clone(balancer)));
+    }
+    predecessor
+}
+
+/// Reads the configuration again and tells systemd and the report.
+async fn reload(
+    reloader: &mut Reloader,
+    balancer: &Balancer,
+    report: &Report,
+    (writer, keeper, cluster): (&MembershipWriter, &KeeperHandle, &Cluster),
+) {
+    notify_reloading();
+    report.reloaded(reloader.reload(balancer, writer, keeper, (report, cluster)).await);
+    notify(&[NotifyState::Ready]);
+}
+
+/// Starts the coordinator, if it is switched on; its socket is for a process that takes over. Once
+/// sessions were taken over nothing may end this process, so that it then goes on without.
 async fn coordinator(
     config: &Config,
     around: Surroundings<'_>,
     took_over: bool,
-) -> anyhow::Result<Option<(Arc<Join>, OwnedFd)>> {
+    report: &Report,
+) -> anyhow::Result<Option<Passed>> {
     let started = async {
-        let join = Join::start(config, around).await?;
-        Ok(join.map(|join| join.handle().map(|socket| (join, socket))).transpose()?)
+        let Some(join) = Join::start(config, around).await? else {
+            return anyhow::Ok(None);
+        };
+        let passed = Passed { name: handover::JOIN, socket: join.handle()? };
+        report.joins(join);
+        Ok(Some(passed))
     };
     match started.await {
         Err(error) if took_over => {

@@ -1,8 +1,8 @@
 //! The agent of a master: says that the master is there, keeps its certificates, and does what a
 //! coordinator asks for when another master joins.
 //!
-//! One [`attend`](attendance) loop for each coordinator, so that one that is away delays no other.
-//! What is to be done is decided in [`duty`](duty) and [`desk`](desk), which are pure.
+//! One [`attendance`] loop for each coordinator, so that one that is away delays no other.
+//! What is to be done is decided in [`duty`] and [`desk`], which are pure.
 
 mod attendance;
 mod credentials;
