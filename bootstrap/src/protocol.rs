@@ -1,5 +1,5 @@
-//! The join API as both of its sides see it: paths, bodies and limits. `docs/join-protocol.md` tells
-//! the story, `docs/join-api.yaml` is the same for machines.
+//! The join API as both of its sides see it: paths, bodies and limits. `docs/joining.md` tells
+//! the story.
 //!
 //! JSON over HTTPS. The coordinator proves itself by a CA whose pin stands in the ticket, and is
 //! always called [`COORDINATOR_NAME`], whatever address reached it. A member proves itself by the

@@ -4,7 +4,7 @@
 //! X25519 between the joiner's key and one that is made for this message, HKDF-SHA256 over the
 //! shared secret, AES-256-GCM under the joiner's name. The coordinator keeps the CA keys of the
 //! cluster neither on its disk nor in its memory; one that has been taken over could still put its
-//! own key in the joiner's place (`docs/security.md`).
+//! own key in the joiner's place.
 
 use data_encoding::BASE64;
 use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey, X25519};
