@@ -38,18 +38,9 @@ pub(crate) fn post(
     ask(admin, Method::POST, path, token, b"")
 }
 
-/// The body of the answer to a request that changes something and may bring JSON.
-pub(crate) fn send_json(
-    admin: &AdminAddr,
-    method: Method,
-    path: &str,
-    token: Option<&AdminToken>,
-    body: &[u8],
-) -> anyhow::Result<Vec<u8>> {
-    ask(admin, method, path, token, body)
-}
-
-fn ask(
+/// The body of the answer to any request; one that changes something needs the token over TCP and may
+/// bring JSON.
+pub(crate) fn ask(
     admin: &AdminAddr,
     method: Method,
     path: &str,

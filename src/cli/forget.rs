@@ -32,7 +32,7 @@ impl Forget {
         let admin = self.running.admin()?;
         let secret = self.running.token(&admin)?;
         let path = format!("{REGISTERED}/{}", self.name);
-        client::send_json(&admin, hyper::Method::DELETE, &path, secret.as_ref(), b"")?;
+        client::ask(&admin, hyper::Method::DELETE, &path, secret.as_ref(), b"")?;
         writeln!(std::io::stdout(), "{} is forgotten", self.name)?;
         Ok(())
     }

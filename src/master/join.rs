@@ -138,7 +138,7 @@ async fn try_join(
 
 fn join_command(work: &Work, given: &Given, seat: &Seat) -> anyhow::Result<KubeadmCommand> {
     let identity = &work.station.identity;
-    let line = JoinCommandLine {
+    let join = JoinFile {
         kubeadm: &work.version,
         endpoint: &given.endpoint,
         token: &given.token,
@@ -147,8 +147,8 @@ fn join_command(work: &Work, given: &Given, seat: &Seat) -> anyhow::Result<Kubea
         node_name: &identity.name,
         advertise: advertise(identity.address, seat),
         port: identity.port,
-        extra: &work.flags,
     };
+    let line = JoinCommandLine { join, extra: &work.flags };
     Ok(line.command(&work.station.dir.path().join(FILE)).map_err(Stop::failed)?)
 }
 

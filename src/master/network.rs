@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, UdpSocket};
 
+use bootstrap::kubeadm::is_dns_subdomain;
+
 use crate::exit::Stop;
 
 /// The name that kubeadm would give this node: the machine's, in lower case.
@@ -14,17 +16,12 @@ pub(crate) fn machine_name() -> Result<String, Stop> {
     Err(Stop::usage(format!("the machine's name `{name}` is no name for a node; give --node-name")))
 }
 
+/// Longest label of a DNS name (RFC 1035). Kubernetes takes longer ones; no resolver does.
+const LABEL_MAX: usize = 63;
+
 /// A DNS subdomain, as Kubernetes wants it.
 pub(crate) fn is_node_name(name: &str) -> bool {
-    let label = |label: &str| {
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !label.is_empty()
-            && label.len() <= 63
-            && label.chars().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
+    is_dns_subdomain(name) && name.split('.').all(|label| label.len() <= LABEL_MAX)
 }
 
 /// Whether this machine has the address. Behind a NAT the coordinator sees another one.

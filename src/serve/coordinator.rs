@@ -61,11 +61,9 @@ impl Join {
         let Some(addr) = config.join.listen else {
             return Ok(None);
         };
-        // A process that took over sessions must not end for the coordinator's sake.
-        let optional = !config.join.listen_chosen || around.passed.is_some();
         match Self::try_start(addr, config, around).await {
             Ok(join) => Ok(Some(join)),
-            Err(error) if optional => {
+            Err(error) if !config.join.listen_chosen => {
                 let reason = format!("{error:#}");
                 warn!(reason, "no coordinator: masters cannot register here");
                 Ok(None)

@@ -190,9 +190,7 @@ pub(super) async fn heartbeat(
         let (name, state) = (name.to_owned(), state.clone());
         api.coordinator().look(move |registry, now| {
             let seen = registry.state_of(&name).map_or("", |seen| seen.state.name());
-            registry.members.of(&name).is_none()
-                || registry.has_work(&name, now).is_some()
-                || seen != state
+            registry.members.of(&name).is_none() || registry.has_work(&name, now) || seen != state
         })
     });
     let answer = if news.await? { beat().await?? } else { first };

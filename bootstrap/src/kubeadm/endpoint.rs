@@ -40,7 +40,7 @@ impl FromStr for ControlPlaneEndpoint {
         let host = match bracketed {
             Some(host) if host.parse().is_ok_and(|ip| is_v6(&ip)) => host,
             Some(_) => return Err(EndpointError::Host),
-            None if host.parse::<IpAddr>().is_ok() || is_dns_name(host) => host,
+            None if host.parse::<IpAddr>().is_ok() || is_dns_subdomain(host) => host,
             None => return Err(EndpointError::Host),
         };
         Ok(Self { host: host.to_owned(), port })
@@ -71,8 +71,9 @@ fn split(text: &str) -> Result<(&str, Option<u16>), EndpointError> {
     }
 }
 
-/// Kubernetes' `IsDNS1123Subdomain`.
-fn is_dns_name(name: &str) -> bool {
+/// Kubernetes' `IsDNS1123Subdomain`: names of nodes and of hosts.
+#[must_use]
+pub fn is_dns_subdomain(name: &str) -> bool {
     let label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let ends = [label.bytes().next(), label.bytes().next_back()];

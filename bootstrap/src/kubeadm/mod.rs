@@ -50,7 +50,7 @@ pub use cluster_config::{
 };
 pub use cluster_info::{CLUSTER_INFO_NAME, ClusterInfo, ClusterInfoError, PUBLIC_NAMESPACE};
 pub use config_file::{ConfigFile, ConfigFileError, GoawayChance};
-pub use endpoint::{ControlPlaneEndpoint, EndpointError};
+pub use endpoint::{ControlPlaneEndpoint, EndpointError, is_dns_subdomain};
 pub use entry::{CertEntry, EntryKind, Topology};
 pub use expiration::{Expiration, ExpirationError, short_human_duration};
 pub use join_command::{JoinCommand, JoinLine, JoinRole};

@@ -1,6 +1,6 @@
 //! What kubeadm is told, by version.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::extra::Extra;
 use crate::kubeadm::{
-    BootstrapToken, CaPin, CertificateKey, ConfigFile, ConfigFileError, ControlPlaneEndpoint,
-    GoawayChance, JoinFile, KubernetesVersion, Networking,
+    ConfigFile, ConfigFileError, ControlPlaneEndpoint, GoawayChance, JoinFile, KubernetesVersion,
+    Networking,
 };
 
 /// An apiserver that is told to stop goes on serving this long: more than the balancer needs to
@@ -107,22 +107,8 @@ pub fn recommended(
 /// `kubeadm join` as a further master.
 #[derive(Clone, Debug)]
 pub struct JoinCommandLine<'a> {
-    /// The installed kubeadm.
-    pub kubeadm: &'a KubernetesVersion,
-    /// `HOST:PORT` of the control plane.
-    pub endpoint: &'a str,
-    /// kubeadm's token.
-    pub token: &'a BootstrapToken,
-    /// Pins of the cluster's CAs.
-    pub pins: &'a [CaPin],
-    /// Key of the uploaded certificates.
-    pub certificate_key: &'a CertificateKey,
-    /// Name of the node.
-    pub node_name: &'a str,
-    /// Address of the new apiserver.
-    pub advertise: Option<IpAddr>,
-    /// Its port.
-    pub port: u16,
+    /// What kubeadm is told, in a file or as flags.
+    pub join: JoinFile<'a>,
     /// Flags after `--`.
     pub extra: &'a Extra,
 }
@@ -133,10 +119,10 @@ impl JoinCommandLine<'_> {
     /// # Errors
     /// [`ConfigFileError`]
     pub fn command(&self, file: &Path) -> Result<KubeadmCommand, ConfigFileError> {
-        self.kubeadm.config_api()?;
-        let with_file = JoinFile::suits(self.kubeadm);
+        self.join.kubeadm.config_api()?;
+        let with_file = JoinFile::suits(self.join.kubeadm);
         let (mut arguments, content) = if with_file {
-            (texts(["join", "--config", &file.to_string_lossy()]), Some(self.file().render()?))
+            (texts(["join", "--config", &file.to_string_lossy()]), Some(self.join.render()?))
         } else {
             (self.flags(), None)
         };
@@ -144,33 +130,21 @@ impl JoinCommandLine<'_> {
         Ok(KubeadmCommand { arguments, file: content, secret_arguments: !with_file })
     }
 
-    fn file(&self) -> JoinFile<'_> {
-        JoinFile {
-            kubeadm: self.kubeadm,
-            endpoint: self.endpoint,
-            token: self.token,
-            pins: self.pins,
-            certificate_key: self.certificate_key,
-            node_name: self.node_name,
-            advertise: self.advertise,
-            port: self.port,
-        }
-    }
-
     /// kubeadm 1.14: everything as flags, because it takes the key in no other way.
     fn flags(&self) -> Vec<Zeroizing<String>> {
-        let mut flags = texts(["join", self.endpoint, "--token"]);
-        flags.push(self.token.to_text());
-        for pin in self.pins {
+        let join = &self.join;
+        let mut flags = texts(["join", join.endpoint, "--token"]);
+        flags.push(join.token.to_text());
+        for pin in join.pins {
             flags.extend(texts(["--discovery-token-ca-cert-hash", &pin.to_string()]));
         }
-        flags.extend(texts([self.kubeadm.control_plane_flag(), "--certificate-key"]));
-        flags.push(self.certificate_key.to_hex());
-        flags.extend(texts(["--node-name", self.node_name]));
-        if let Some(address) = self.advertise {
+        flags.extend(texts([join.kubeadm.control_plane_flag(), "--certificate-key"]));
+        flags.push(join.certificate_key.to_hex());
+        flags.extend(texts(["--node-name", join.node_name]));
+        if let Some(address) = join.advertise {
             flags.extend(texts(["--apiserver-advertise-address", &address.to_string()]));
         }
-        flags.extend(texts(["--apiserver-bind-port", &self.port.to_string()]));
+        flags.extend(texts(["--apiserver-bind-port", &join.port.to_string()]));
         flags
     }
 }
@@ -200,7 +174,7 @@ mod tests {
     }
 
     fn join(version: &str) -> KubeadmCommand {
-        let line = JoinCommandLine {
+        let join = JoinFile {
             kubeadm: &version.parse().unwrap(),
             endpoint: "10.0.0.10:6443",
             token: &"abcdef.0123456789abcdef".parse().unwrap(),
@@ -209,8 +183,8 @@ mod tests {
             node_name: "master2",
             advertise: Some("10.0.0.12".parse().unwrap()),
             port: 6443,
-            extra: &Extra::default(),
         };
+        let line = JoinCommandLine { join, extra: &Extra::default() };
         line.command(Path::new("/x/join.yaml")).unwrap()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::member::MEMBERS_MAX;
 use serde::{Deserialize, Serialize};
 
+use crate::kubeadm::is_dns_subdomain;
 use crate::protocol::{Heartbeat, Intent, MISSING_AFTER};
 
 /// A joiner that was never admitted is forgotten when it was not heard for this long: its operator
@@ -152,7 +153,7 @@ impl MemberBook {
     /// # Errors
     /// [`ClaimRefusal`], a sentence for whoever claims.
     pub fn admits(&self, claim: &Claim) -> Result<(), ClaimRefusal> {
-        if !is_node_name(&claim.name) {
+        if !is_dns_subdomain(&claim.name) {
             return Err(ClaimRefusal::Name(claim.name.chars().take(60).collect()));
         }
         let known = self.of(&claim.name);
@@ -255,17 +256,6 @@ impl MemberBook {
             .map(|record| record.name.clone())
             .collect()
     }
-}
-
-/// Kubernetes' `IsDNS1123Subdomain`, which node names are.
-fn is_node_name(name: &str) -> bool {
-    let label = |label: &str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let ends = [label.bytes().next(), label.bytes().next_back()];
-        ends.into_iter().all(|end| end.is_some_and(plain))
-            && label.bytes().all(|byte| plain(byte) || byte == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 #[cfg(test)]

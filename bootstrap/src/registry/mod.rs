@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kubeadm::CaPin;
 use crate::protocol::{
-    Heartbeat, HeartbeatAnswer, Intent, JoinAnswer, JoinOutcome, JoinRequest, Work, WorkResult,
+    Heartbeat, HeartbeatAnswer, Intent, JoinAnswer, JoinOutcome, JoinRequest, WorkResult,
 };
 use cluster::ClusterRecord;
 use members::{Claim, Life, MemberBook, MemberRecord};
@@ -333,10 +333,10 @@ impl Registry {
         self.turns.is_up(name, now.run, now.unix);
     }
 
-    /// Work that waits for this member, without the effects of a heartbeat.
+    /// Whether work waits for this member, without the effects of a heartbeat.
     #[must_use]
-    pub fn has_work(&self, name: &str, now: Now) -> Option<Work> {
-        if self.may_issue(name) { self.turns.clone().work_for(name, now.run) } else { None }
+    pub fn has_work(&self, name: &str, now: Now) -> bool {
+        self.may_issue(name) && self.turns.has_work_for(name, now.run)
     }
 }
 

@@ -242,7 +242,7 @@ impl JoinTurns {
             if turn.sealing_key != sealing_key {
                 self.reissue(sealing_key, now, unix);
             }
-            return self.answer(joiner, now);
+            return self.peek(joiner, now);
         }
         // The end is told once; whoever asks with another key begins anew.
         if let Some((phase, message, _)) = self.ended.remove(joiner) {
@@ -266,7 +266,7 @@ impl JoinTurns {
             }),
         }
         self.advance(now, unix);
-        self.answer(joiner, now)
+        self.peek(joiner, now)
     }
 
     /// The joiner says how kubeadm ended. Whether it had the turn.
@@ -313,14 +313,28 @@ impl JoinTurns {
             let (joiner, sealing_key) = (turn.joiner.clone(), turn.sealing_key.clone());
             return Some(Work { id: issuing.work, task: Task::Issue { joiner, sealing_key } });
         }
-        let due = self.revocations.iter().find(|revocation| {
-            let handed = self.handed.get(&revocation.made.token_id);
-            handed.is_none_or(|(_, at)| now.saturating_sub(*at) >= REVOKE_AGAIN)
-        });
-        let made = due?.made.clone();
+        let made = self.due(now)?.made.clone();
         let id = self.next_work();
         self.handed.insert(made.token_id.clone(), (id, now));
         Some(Work { id, task: Task::Revoke { made } })
+    }
+
+    /// Whether [`JoinTurns::work_for`] would give this agent something.
+    #[must_use]
+    pub fn has_work_for(&self, agent: &str, now: Duration) -> bool {
+        let issue = self.current.as_ref().is_some_and(|turn| {
+            let free = matches!(&turn.stage, Stage::Issuing(issuing) if issuing.is_free(now));
+            turn.joiner != agent && free
+        });
+        issue || self.due(now).is_some()
+    }
+
+    /// A revocation that nobody was given, or not for a while.
+    fn due(&self, now: Duration) -> Option<&Revocation> {
+        self.revocations.iter().find(|revocation| {
+            let handed = self.handed.get(&revocation.made.token_id);
+            handed.is_none_or(|(_, at)| now.saturating_sub(*at) >= REVOKE_AGAIN)
+        })
     }
 
     /// An agent says how its work went.

@@ -78,7 +78,7 @@ impl Create {
         let admin = self.running.admin()?;
         let secret = self.running.token(&admin)?;
         let body = zeroize::Zeroizing::new(serde_json::to_vec(&wish)?);
-        let made = client::send_json(&admin, hyper::Method::POST, TICKETS, secret.as_ref(), &body)?;
+        let made = client::ask(&admin, hyper::Method::POST, TICKETS, secret.as_ref(), &body)?;
         let made: NewTicket = serde_json::from_slice(&zeroize::Zeroizing::new(made))?;
         self.print(&made)
     }

@@ -25,7 +25,7 @@ impl Revoke {
         let admin = self.running.admin()?;
         let secret = self.running.token(&admin)?;
         let path = format!("{TICKETS}/{}", self.id);
-        client::send_json(&admin, hyper::Method::DELETE, &path, secret.as_ref(), b"")?;
+        client::ask(&admin, hyper::Method::DELETE, &path, secret.as_ref(), b"")?;
         writeln!(std::io::stdout(), "ticket {} is worthless now", self.id)?;
         Ok(())
     }

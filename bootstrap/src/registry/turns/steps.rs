@@ -80,10 +80,6 @@ impl JoinTurns {
     /// What a joiner would be told, without telling it: its silence goes on.
     #[must_use]
     pub fn peek(&self, joiner: &str, now: Duration) -> JoinAnswer {
-        self.answer(joiner, now)
-    }
-
-    pub(super) fn answer(&self, joiner: &str, now: Duration) -> JoinAnswer {
         if let Some(turn) = self.current.as_ref().filter(|turn| turn.joiner == joiner) {
             return turn.answer(now);
         }

@@ -274,6 +274,10 @@ proptest! {
                 prop_assert!(kept, "{token} is forgotten");
             }
             prop_assert!(turns.waiting().count() <= QUEUE_MAX);
+            for agent in (0..4).map(name) {
+                let given = turns.clone().work_for(&agent, now).is_some();
+                prop_assert_eq!(turns.has_work_for(&agent, now), given);
+            }
         }
     }
 }
