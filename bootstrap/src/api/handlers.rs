@@ -241,7 +241,9 @@ where
         if news().await? {
             return Ok(true);
         }
-        if !matches!(timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
+        // A change that is there already is heard before the time that is over.
+        let over = Instant::now() >= end;
+        if over || !matches!(timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
             return Ok(false);
         }
     }

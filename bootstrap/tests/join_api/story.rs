@@ -95,6 +95,34 @@ async fn a_heartbeat_is_held_and_answers_at_once_when_the_state_changes() {
     );
 }
 
+/// However much others change meanwhile, a heartbeat is answered after its 10 s.
+#[tokio::test]
+async fn a_held_heartbeat_ends_in_time_while_others_are_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let lab = Lab::with_ticket(dir.path()).await;
+    let machine = Machine::new("master-0", 7000);
+    let registered = lab.register(&machine, Intent::Register).await.unwrap();
+    let member = lab.member(&machine, &registered);
+    lab.backends(&[(7000, Pending)]);
+    until("it sees itself", || async {
+        member.heartbeat(&Heartbeat::default()).await.unwrap().state == "PENDING"
+    })
+    .await;
+    let seen = Heartbeat { seen: Some("PENDING".into()), ..Heartbeat::default() };
+    let begun = Instant::now();
+    let busy = async {
+        loop {
+            lab.api.coordinator().ask(|_, _| ()).await.unwrap();
+        }
+    };
+    tokio::select! {
+        answer = member.heartbeat(&seen) => assert_eq!(answer.unwrap().state, "PENDING"),
+        () = busy => {}
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(9), "it was held: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn a_member_renews_leaves_and_is_then_nobody() {
     let dir = tempfile::tempdir().unwrap();
