@@ -1,5 +1,6 @@
 //! Turns, event by event, without clocks or sockets.
 
+use super::saved::SavedStage;
 use super::*;
 use proptest::prelude::*;
 
