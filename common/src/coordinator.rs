@@ -21,6 +21,12 @@ pub struct CoordinatorStatus {
     /// Certificates whose end matters.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// Tickets that are good, also those beyond the rows that are shown.
+    #[serde(default)]
+    pub tickets_good: u64,
+    /// Credentials of ended joins that an agent has still to take back.
+    #[serde(default)]
+    pub revocations: u64,
 }
 
 /// A machine that registered.

@@ -60,6 +60,42 @@ metrics! {
         "Times that the cluster could not be asked or a watch of it broke.";
     CLUSTER_IDENTIFIED = "mainstay_cluster_identified", Gauge, "",
         "1 while probes verify apiservers by the cluster's CA, 0 while the CA of the pin is not found.";
+    REGISTERED = "mainstay_registered", Gauge, "life",
+        "Machines that registered: pending until their apiserver answered, then admitted.";
+    REGISTERED_MISSING = "mainstay_registered_missing", Gauge, "",
+        "Registered machines whose agent is not heard; they stay in rotation while they serve.";
+    JOIN_REGISTRATIONS = "mainstay_join_registrations_total", Counter, "result",
+        "Registrations by result: accepted or refused.";
+    JOIN_TICKET_REJECTIONS = "mainstay_join_ticket_rejections_total", Counter, "reason",
+        "Tickets that were refused, by reason.";
+    JOIN_TURN = "mainstay_join_turn", Gauge, "",
+        "1 while a machine has its turn to join.";
+    JOIN_TURN_SECONDS = "mainstay_join_turn_seconds", Gauge, "",
+        "How long the machine has had its turn; 0 while nobody has one.";
+    JOINS_WAITING = "mainstay_joins_waiting", Gauge, "",
+        "Machines that wait for their turn to join.";
+    JOINS_WAITING_LIMIT = "mainstay_joins_waiting_limit", Gauge, "",
+        "Most machines that may wait for their turn; further ones are told to come back.";
+    REVOCATIONS = "mainstay_revocations", Gauge, "",
+        "Credentials of ended joins that an agent has still to take back.";
+    REVOCATIONS_LIMIT = "mainstay_revocations_limit", Gauge, "",
+        "Most credentials that are kept to be taken back; older ones have ended by themselves.";
+    TICKETS = "mainstay_tickets", Gauge, "",
+        "Tickets that are good.";
+    TICKETS_LIMIT = "mainstay_tickets_limit", Gauge, "",
+        "Most tickets at once; further ones are refused.";
+    CERTIFICATE_LEFT_SECONDS = "mainstay_certificate_left_seconds", Gauge, "certificate",
+        "Time until the certificate ends: the coordinator's CA, and each member's, which its agent renews at half.";
+    JOIN_CONNECTIONS = "mainstay_join_connections", Gauge, "",
+        "Connections to the join API now.";
+    JOIN_CONNECTIONS_LIMIT = "mainstay_join_connections_limit", Gauge, "",
+        "Most connections to the join API at once; further ones wait.";
+    JOIN_HANDSHAKES_FAILED = "mainstay_join_handshakes_failed_total", Counter, "",
+        "Connections to the join API that did not come to TLS.";
+    JOIN_SOURCES = "mainstay_join_sources", Gauge, "",
+        "Sources of wrong tickets that are remembered.";
+    JOIN_SOURCES_LIMIT = "mainstay_join_sources_limit", Gauge, "",
+        "Most sources of wrong tickets that are remembered.";
     CONNECTIONS = "mainstay_connections", Gauge, "",
         "Client connections that are open now.";
     CONNECTIONS_LIMIT = "mainstay_connections_limit", Gauge, "",

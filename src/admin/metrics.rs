@@ -3,6 +3,8 @@
 //! The counts live where they are made, as atomics. Each scrape writes them into a recorder of its
 //! own, so that nothing is counted twice and a removed backend leaves no stale series.
 
+mod joins;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
@@ -31,6 +33,9 @@ pub(super) fn render(report: &Report) -> String {
         connections(report);
         bounds(report);
         sources(&report.sources);
+        if let Some(join) = report.join() {
+            joins::coordinator(join);
+        }
         backends(report);
     });
     handle.render() + &histograms::render(&known(report))

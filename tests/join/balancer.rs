@@ -74,6 +74,14 @@ impl Coordinator {
         serde_json::from_str(&admin.ask("GET", "/v1/status").ok()?.body).ok()
     }
 
+    /// The value of a series of `/metrics`, as it is written there.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let mut admin = AdminConnection::open(&self.admin()).ok()?;
+        let page = admin.ask("GET", "/metrics").ok()?.body;
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        value.parse().ok()
+    }
+
     /// The state of a member's backend.
     pub(crate) fn state(&self, name: &str) -> Option<BackendState> {
         let backends = self.try_status()?.backends;

@@ -35,6 +35,8 @@ mod kubeadm;
 
 mod machine;
 
+mod metrics;
+
 mod story;
 
 mod trouble;

@@ -17,6 +17,8 @@ pub(super) fn status(registry: &Registry, now: Now) -> CoordinatorStatus {
         joins: joins(registry, now),
         tickets: registry.tickets.good(now.unix).take(ROWS_MAX).map(|it| ticket(it, now)).collect(),
         certificates: records().map(|record| certificate(record, now)).collect(),
+        tickets_good: registry.tickets.good(now.unix).count() as u64,
+        revocations: registry.turns.revocations().len() as u64,
     }
 }
 

@@ -76,6 +76,8 @@ fn coordinator() -> CoordinatorStatus {
             uses_left: None,
         }],
         certificates: vec![CertificateStatus { name: HOSTILE.into(), seconds_left: -1 }],
+        tickets_good: 1,
+        revocations: 0,
     }
 }
 

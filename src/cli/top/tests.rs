@@ -132,6 +132,7 @@ fn one_is_dead_one_drained_and_a_question_waits() {
         }],
         tickets: Vec::new(),
         certificates: vec![CertificateStatus { name: "server".into(), seconds_left: 86_400 * 9 }],
+        ..CoordinatorStatus::default()
     });
     model.take(Input::Status(Box::new(status), Duration::from_secs(9)));
     model.take(Input::Key(Key::Down));
