@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test tools handover soak bench chaos lint docs deb static clean
+.PHONY: help build release demo test tools handover kills soak bench chaos lint docs deb static clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ handover: ## hand 5 000 streams with data over 50 times and say how long each st
 	$(CARGO) build --release --bin mainstay
 	MAINSTAY_PROGRAM="$(CARGO_TARGET_DIR)/release/mainstay" MAINSTAY_STREAMS=5000 MAINSTAY_HANDOVERS=50 \
 	  $(CARGO) test --test handover streams -- --nocapture
+
+kills: ## kill the coordinator at 200 random moments of joins (KILLS=, SEED=)
+	MAINSTAY_KILLS=$(or $(KILLS),200) $(if $(SEED),MAINSTAY_SEED=$(SEED)) \
+	  $(CARGO) test --test join killed_at_random -- --nocapture
 
 soak: ## half an hour of 5 000 sessions and hostile clients: memory and descriptors stay flat (SECONDS=, SESSIONS=)
 	$(CARGO) build --release --bin mainstay

@@ -51,7 +51,7 @@ impl Coordinator {
             .arg("--admin")
             .arg(format!("unix:{}", self.admin().display()))
             .arg("--state-dir")
-            .arg(self.dir.path().join("state"))
+            .arg(self.state_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -69,7 +69,8 @@ impl Coordinator {
         }
     }
 
-    fn try_status(&self) -> Option<Status> {
+    /// What the balancer and its coordinator say of themselves, if it answers.
+    pub(crate) fn try_status(&self) -> Option<Status> {
         let mut admin = AdminConnection::open(&self.admin()).ok()?;
         serde_json::from_str(&admin.ask("GET", "/v1/status").ok()?.body).ok()
     }
@@ -96,11 +97,26 @@ impl Coordinator {
         self.try_status().map_or(0, up)
     }
 
+    /// Where it keeps what survives it.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// What all its processes have said so far.
+    pub(crate) fn said(&self) -> String {
+        self.log.lock().clone()
+    }
+
     /// What follows `mainstay join` in a new ticket.
     pub(crate) fn ticket(&self) -> Vec<String> {
+        self.ticket_with(&[])
+    }
+
+    /// A new ticket with these flags.
+    pub(crate) fn ticket_with(&self, flags: &[&str]) -> Vec<String> {
         let mut command = Command::new(MAINSTAY);
         command.args(["ticket", "create", "--admin"]);
-        command.arg(format!("unix:{}", self.admin().display()));
+        command.arg(format!("unix:{}", self.admin().display())).args(flags);
         let outcome = run(command);
         assert_eq!(outcome.code, Some(0), "{}", outcome.err);
         let line = outcome.out.lines().find(|line| line.contains("mainstay join ")).unwrap();

@@ -59,6 +59,11 @@ impl Machine {
         fs::read_to_string(self.path("kubeadm.log")).unwrap_or_default()
     }
 
+    /// Whether kubelet runs its apiserver.
+    pub(crate) fn is_master(&self) -> bool {
+        self.path("kubernetes/manifests/kube-apiserver.yaml").exists()
+    }
+
     /// Starts `mainstay VERB`.
     pub(crate) fn start(&self, verb: &str, arguments: &[String]) -> Running {
         let mut command = Command::new(MAINSTAY);
@@ -114,6 +119,11 @@ impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.

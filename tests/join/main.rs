@@ -31,6 +31,8 @@ mod balancer;
 
 mod https;
 
+mod kills;
+
 mod kubeadm;
 
 mod machine;

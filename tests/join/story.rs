@@ -33,6 +33,12 @@ impl Beginning {
         Machine::new(name, version, &self.etcd)
     }
 
+    /// The public half of the ticket's token.
+    pub(crate) fn ticket_id(&self) -> &str {
+        let token = self.ticket.iter().position(|it| it == "--token").unwrap() + 1;
+        self.ticket[token].split_once('.').unwrap().0
+    }
+
     /// Waits until no credentials of a join are left in the cluster.
     pub(crate) fn until_revoked(&self) {
         until("the credentials are deleted", || self.etcd.secrets().is_empty());
