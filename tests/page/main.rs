@@ -66,8 +66,10 @@ fn traffic<'a>(
             let bytes = vec![b'x'; 200 * (number + 1)];
             while !stop.load(Ordering::Relaxed) {
                 if client.echo(&bytes).is_err() {
-                    // Its backend died; a client of an apiserver comes back too.
-                    client = Client::established(addr).unwrap();
+                    // Its backend died; a client of an apiserver comes back too, perhaps once more.
+                    if let Ok(again) = Client::established(addr) {
+                        client = again;
+                    }
                 }
                 std::thread::sleep(EXCHANGE);
             }
