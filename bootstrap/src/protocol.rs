@@ -59,7 +59,7 @@ pub const JOINS: &str = "/v1/joins";
 /// `POST`, member: [`JoinOutcome`] → [`Done`].
 pub const JOIN_OUTCOME: &str = "/v1/joins/outcome";
 
-/// `GET`, anyone: `ok`.
+/// `GET`, anyone: [`Done`].
 pub const LIVEZ: &str = "/livez";
 
 /// What a master wants when it registers.

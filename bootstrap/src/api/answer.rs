@@ -39,6 +39,10 @@ impl Failure {
         Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, sentence) }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(super) fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
     }

@@ -1,6 +1,7 @@
 //! The join API: what masters ask the coordinator, over TLS.
 //!
-//! [`server`] accepts and bounds connections, [`routes`] finds who asks what, [`handlers`] answers.
+//! [`server`] accepts and bounds connections, [`routes`] finds in the [`table`] what is asked and
+//! whether the caller may, [`handlers`] answers.
 //! What may be decided wrongly is decided in [`crate::registry`].
 
 mod answer;
@@ -8,6 +9,7 @@ mod counts;
 mod handlers;
 mod routes;
 mod server;
+pub mod table;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

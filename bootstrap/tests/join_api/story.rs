@@ -84,7 +84,7 @@ async fn a_heartbeat_is_held_and_answers_at_once_when_the_state_changes() {
     })
     .await;
     let begun = Instant::now();
-    let beat = Heartbeat::default();
+    let beat = Heartbeat { seen: Some("PENDING".into()), ..Heartbeat::default() };
     let (answer, ()) = tokio::join!(member.heartbeat(&beat), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         lab.backends(&[(7000, Up)]);
