@@ -70,6 +70,26 @@ fn links_lead_somewhere() {
     none(broken, "mend the link, or write the page that it promises.");
 }
 
+/// A page that names tests as `file:name` names only such as there are.
+#[test]
+fn tests_that_are_named_exist() {
+    let files = files();
+    let (mut missing, mut named) = (Vec::new(), 0);
+    for page in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for piece in page.text.split('`').skip(1).step_by(2) {
+            let Some((path, name)) = piece.split_once(".rs:") else { continue };
+            named += 1;
+            let path = format!("{path}.rs");
+            let there = files.iter().find(|file| file.path == path);
+            if !there.is_some_and(|file| file.text.contains(&format!("fn {name}("))) {
+                missing.push(format!("{}: {piece}", page.path));
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+    none(missing, "name the test that shows it now, or take the claim back.");
+}
+
 #[test]
 fn links_are_found_outside_of_code() {
     let text = "[a](b.md) and `[c](d.md)`\n```\n[e](f.md)\n```\n![g](h.png#i)";
