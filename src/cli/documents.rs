@@ -1,5 +1,5 @@
-//! The documents compared with the command line: `docs/commands.md` has every command and flag, and
-//! no document shows one that does not exist.
+//! The documents compared with the program: `docs/commands.md` has every command and flag, no
+//! document shows one that does not exist, and `docs/admin-api.md` has what the admin endpoint answers.
 
 use std::path::{Path, PathBuf};
 
@@ -244,4 +244,63 @@ fn what_does_not_exist_is_found() {
     ] {
         assert_eq!(wrong(piece), 0, "{piece}");
     }
+}
+
+/// The files in which the admin endpoint tells paths apart.
+const ADMIN: [&str; 2] =
+    [include_str!("../admin/routes.rs"), include_str!("../admin/coordinator.rs")];
+
+/// The paths and the verbs that the admin endpoint knows, as its source writes them.
+fn admin_words() -> (Vec<String>, Vec<String>) {
+    let literals = |line: &str| -> Vec<String> {
+        line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let lines = || ADMIN.iter().flat_map(|text| text.lines());
+    let mut paths: Vec<String> = lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(literals)
+        .filter(|text| text.starts_with('/') && !text.contains(['{', '\\']))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    let verbs = lines()
+        .filter(|line| line.contains("\" => Some((name"))
+        .flat_map(literals)
+        .map(|verb| format!("/{verb}"))
+        .collect();
+    (paths, verbs)
+}
+
+#[test]
+fn every_admin_path_has_its_line() {
+    let page = std::fs::read_to_string(top().join("docs/admin-api.md")).unwrap();
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .filter_map(|(request, _)| Some(request.split_once(' ')?.1))
+        .collect();
+    let (paths, verbs) = admin_words();
+    assert!(paths.len() >= 11 && verbs.len() == 2, "{paths:?} {verbs:?}");
+    // A path that ends with a slash has a name after it.
+    let is = |asked: &str, path: &str| match path.strip_suffix('/').filter(|it| !it.is_empty()) {
+        Some(_) => asked.starts_with(path),
+        None => asked == path || asked.strip_prefix(path).is_some_and(is_a_name),
+    };
+    for path in &paths {
+        assert!(documented.iter().any(|asked| is(asked, path)), "docs/admin-api.md lacks {path}");
+    }
+    for verb in &verbs {
+        let there = documented.iter().any(|asked| asked.ends_with(verb.as_str()));
+        assert!(there, "docs/admin-api.md lacks the verb {verb}");
+    }
+    for asked in documented {
+        let known = paths.iter().any(|path| is(asked, path));
+        assert!(known, "docs/admin-api.md has {asked}, which the endpoint does not know");
+    }
+}
+
+/// `/ID` or `/NAME`.
+fn is_a_name(rest: &str) -> bool {
+    rest.strip_prefix('/')
+        .is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase()))
 }
