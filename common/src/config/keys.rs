@@ -347,11 +347,14 @@ pub fn hint(unknown: &str) -> String {
     let distance = |key: &Key| {
         let whole = strsim::damerau_levenshtein(unknown, key.name);
         let leaf = strsim::damerau_levenshtein(&last(unknown), &last(key.name));
-        whole.min(leaf)
+        // `listen` is nearer to `lsten` than `join.listen`, whose last part is as near.
+        (whole.min(leaf), whole)
     };
     let nearest = KEYS.iter().map(|key| (distance(key), key.name)).min();
     match nearest {
-        Some((far, name)) if far <= 3 && far < unknown.len() => format!("; did you mean `{name}`?"),
+        Some(((far, _), name)) if far <= 3 && far < unknown.len() => {
+            format!("; did you mean `{name}`?")
+        }
         _ => "; `mainstay check` prints all keys".to_owned(),
     }
 }
