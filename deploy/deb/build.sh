@@ -50,6 +50,9 @@ done
 
 # The oldest C library that has every symbol which the program asks for; none for a static program.
 libc=$(objdump -T "$program" 2>/dev/null | sed -n 's/.*(\{0,1\}GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -n 1)
+# As dpkg-gencontrol counts: whole KiB a file and one for anything else. `du` asks the file system,
+# which tells another figure before it has written what it holds.
+size=$(find "$stage" -printf '%y %s\n' | awk '{ kib += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print kib }')
 mkdir "$stage/DEBIAN"
 cat >"$stage/DEBIAN/control" <<CONTROL
 Package: mainstay
@@ -58,7 +61,7 @@ Architecture: $arch
 Maintainer: Mainstay maintainers <maintainers@users.noreply.r-seed-418acc14.example>
 Section: net
 Priority: optional
-Installed-Size: $(du -sk "$stage" | cut -f1)
+Installed-Size: $size
 ${libc:+Depends: libc6 (>= $libc)
 }Recommends: ca-certificates
 Suggests: keepalived, logrotate
