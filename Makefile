@@ -18,7 +18,7 @@ build: ## build the program for development: target/debug/mainstay
 release: ## build the program for use: target/release/mainstay
 	$(CARGO) build --release --bin mainstay
 
-demo: ## balancer, three stand-in masters and traffic on this machine (ONCE=1: one round)
+demo: ## balancer, three stand-in masters that register, and traffic, on this machine (ONCE=1: one round)
 	@$(CARGO) build --quiet --bin mainstay --example demo
 	@exec "$(CARGO_TARGET_DIR)/debug/examples/demo"
 

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bootstrap::kubeadm::CaPin;
+use bootstrap::ticket::JoinTicket;
 use common::Tasks;
-use common::status::{BackendState, Status};
+use common::status::{BackendState, BackendStatus, Status};
 use http_body_util::BodyExt;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 use crate::client::request;
 use crate::logs;
-use crate::master::Master;
 use crate::screen::Screen;
 
 /// Longest wait for the admin endpoint to open.
@@ -43,17 +44,12 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// Starts the program that was built beside this example, on free ports.
-    pub(crate) async fn start(
-        dir: &Path,
-        masters: &[Master],
-        screen: &Arc<Screen>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(dir: &Path, screen: &Arc<Screen>) -> anyhow::Result<Self> {
         let program = program()?;
         let config = dir.join("mainstay.toml");
-        std::fs::write(&config, configuration(dir, masters))?;
+        std::fs::write(&config, configuration(dir))?;
         let mut child = Command::new(&program)
-            .args(["serve", "--join-listen", "off"])
-            .arg("--config")
+            .args(["serve", "--config"])
             .arg(&config)
             // A group of its own: Ctrl-C is for the demo, which then stops the balancer in order.
             .process_group(0)
@@ -73,11 +69,45 @@ impl Balancer {
             Ok(Ok(Err(last))) => anyhow::bail!("the balancer did not start; it said: {last}"),
             _ => anyhow::bail!("the balancer opened no admin endpoint within 10s"),
         };
-        let ready = tokio::time::timeout(START_TIMEOUT, all_up(balancer.admin)).await;
-        let listen = ready.context("not every master was UP within 10s")??.listen;
+        let listen = status(balancer.admin).await?.listen;
         let first = listen.first().context("the balancer listens nowhere")?;
         balancer.listen = first.parse()?;
         Ok(balancer)
+    }
+
+    /// Waits until a registered master is in rotation.
+    pub(crate) async fn until_up(&self, name: &str) -> anyhow::Result<()> {
+        let looking = async {
+            loop {
+                let now = status(self.admin).await?;
+                let up = |row: &BackendStatus| row.name == name && row.state == BackendState::Up;
+                if now.backends.iter().any(up) {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let up = tokio::time::timeout(START_TIMEOUT, looking).await;
+        up.with_context(|| format!("{name} was not UP within 10s"))?
+    }
+
+    /// Makes a ticket with which masters register.
+    pub(crate) async fn ticket(&self) -> anyhow::Result<JoinTicket> {
+        let making = tokio::process::Command::new(&self.program)
+            .args(["ticket", "create", "-o", "json", "--admin", &self.admin.to_string()])
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let made = tokio::time::timeout(START_TIMEOUT, making).await;
+        let made = made.context("`mainstay ticket create` did not end within 10s")??;
+        let said = String::from_utf8_lossy(&made.stderr);
+        anyhow::ensure!(made.status.success(), "no ticket: {}", said.trim());
+        let made: NewTicket = serde_json::from_slice(&made.stdout)?;
+        let pins = made.ca_cert_hashes.iter().map(|pin| pin.parse());
+        let pins = pins.collect::<Result<Vec<CaPin>, _>>()?;
+        Ok(JoinTicket::new(&made.addresses, made.token.parse()?, pins)?)
     }
 
     /// Stops it as a service manager does, and waits for its end.
@@ -121,30 +151,21 @@ fn program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// The status once every backend is UP: the probes have seen each of them.
-async fn all_up(admin: SocketAddr) -> anyhow::Result<Status> {
-    loop {
-        let now = status(admin).await?;
-        if now.backends.iter().all(|backend| backend.state == BackendState::Up) {
-            return Ok(now);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+/// What `mainstay ticket create -o json` prints.
+#[derive(serde::Deserialize)]
+struct NewTicket {
+    addresses: Vec<String>,
+    token: String,
+    ca_cert_hashes: Vec<String>,
 }
 
-/// A configuration file as an operator would write it, but for the ports.
-fn configuration(dir: &Path, masters: &[Master]) -> String {
-    let backends: Vec<String> = masters
-        .iter()
-        .map(|master| format!("    \"{}={}\",\n", master.name, master.addr))
-        .collect();
+/// A configuration file as an operator would write it, but for the ports. It names no master.
+fn configuration(dir: &Path) -> String {
     format!(
-        "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nstate_dir = {:?}\n\
-         backends = [\n{}]\n\n[cluster]\nca = {:?}\n\n[limits]\nmax_connections = 1000\n\n\
+        "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nstate_dir = {:?}\n\n\
+         [join]\nlisten = \"127.0.0.1:0\"\n\n[limits]\nmax_connections = 1000\n\n\
          [log]\nformat = \"json\"\n",
         dir.join("state"),
-        backends.concat(),
-        dir.join("ca.crt"),
     )
 }
 

@@ -1,5 +1,5 @@
-//! Reads what the balancer logs: finds the port of its admin endpoint, and tells the audience when
-//! it skips a master or takes one back.
+//! Reads what the balancer logs: finds the port of its admin endpoint, and tells the audience who
+//! registers, and when it skips a master or takes one back.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -62,6 +62,9 @@ fn news(event: &Value) -> Option<String> {
     let message = text(event, "message");
     let (backend, to) = (text(event, "backend"), text(event, "to"));
     match text(event, "level") {
+        _ if message == "coordinator" => {
+            Some(format!("{}: {}", text(event, "about"), text(event, "text")))
+        }
         _ if !backend.is_empty() && !to.is_empty() => {
             let (from, signal) = (text(event, "from"), text(event, "signal"));
             Some(format!("{backend} {from} -> {to}: {signal}"))

@@ -1,9 +1,11 @@
-//! The whole story on one machine, in memory: the real balancer in front of three stand-in masters.
+//! The whole story on one machine, in memory: the real balancer, which knows no master at first, and
+//! three stand-in masters that register themselves.
 //!
 //! `make demo` runs it until Ctrl-C, `ONCE=1 make demo` goes through the story once and ends with 0
-//! if no request failed. In reading order: [`story`] tells what happens, [`traffic`] sends requests
-//! through the balancer ([`balancer`], the program itself as a child process) to the masters
-//! ([`master`], HTTPS servers in this process), and [`show`] draws where the connections go.
+//! if no request failed. In reading order: [`story`] tells what happens, [`membership`] registers the
+//! masters ([`master`], HTTPS servers in this process) with the balancer ([`balancer`], the program
+//! itself as a child process), [`traffic`] sends requests through it, and [`show`] draws where the
+//! connections go.
 
 mod story;
 
@@ -12,6 +14,7 @@ mod certificates;
 mod client;
 mod logs;
 mod master;
+mod membership;
 mod traffic;
 
 mod screen;
@@ -27,6 +30,7 @@ use balancer::Balancer;
 use certificates::DemoCa;
 use client::Client;
 use master::Master;
+use membership::Membership;
 use screen::Screen;
 use show::Show;
 use story::Story;
@@ -70,24 +74,26 @@ async fn play(once: bool) -> anyhow::Result<bool> {
     }
 
     let screen = Arc::new(Screen::new());
-    let mut balancer = Balancer::start(dir.path(), &masters, &screen).await?;
-    let client = Client::new(balancer.listen, ca.client_config()?);
-    let traffic = Traffic::start(client);
+    let mut balancer = Balancer::start(dir.path(), &screen).await?;
+    let traffic = Traffic::new(Client::new(balancer.listen, ca.client_config()?));
+    let members = Membership::new(balancer.ticket().await?, ca.pem());
     let show = Show::new(&screen, balancer.admin, traffic.counts());
-    let mut story = Story::new(&screen, masters, &traffic, balancer.admin);
-    story.introduce(&balancer, &ca_file);
+    let mut story = Story::new(&screen, masters, &members, &traffic, &balancer);
+    story.introduce();
     let played = tokio::select! {
-        played = story.play(once) => played,
-        shown = show.run() => shown,
-        signal = interrupted() => signal,
+        played = story.play(&ca_file, once) => played.map(|()| true),
+        shown = show.run() => shown.map(|()| false),
+        signal = interrupted() => signal.map(|()| false),
     };
 
-    screen.say("Stopping: the traffic first, then the balancer.");
+    screen.say("Stopping: the traffic first, then the agents, then the balancer.");
     traffic.stop().await;
+    members.stop().await;
     let ended = balancer.stop().await;
     screen.close();
-    played.and(ended)?;
-    Ok(story::verdict(&screen, &traffic))
+    let told = played?;
+    ended?;
+    Ok(story::verdict(&screen, &traffic, told))
 }
 
 /// Resolves when the user wants an end. Cancel-safe.

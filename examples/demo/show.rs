@@ -51,6 +51,9 @@ fn block(status: &Status, counts: &Counts) -> Vec<String> {
             "NAME", "STATE", "CONNECTIONS NOW", "IN ALL", "REFUSED"
         ),
     ];
+    if status.backends.is_empty() {
+        lines.push("   no master has registered".to_owned());
+    }
     lines.extend(status.backends.iter().map(row));
     lines.push(format!(
         "   clients: {} requests answered, {} streams open, {} repeated, {} FAILED",

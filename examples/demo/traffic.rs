@@ -79,17 +79,22 @@ impl Counts {
     }
 }
 
-/// The running clients.
+/// The clients.
 pub(crate) struct Traffic {
+    client: Client,
     counts: Arc<Counts>,
     tasks: Tasks,
 }
 
 impl Traffic {
+    /// Clients that do nothing yet.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, counts: Arc::default(), tasks: Tasks::new() }
+    }
+
     /// Starts all clients.
-    pub(crate) fn start(client: Client) -> Self {
-        let traffic = Self { counts: Arc::default(), tasks: Tasks::new() };
-        let (counts, tasks) = (&traffic.counts, &traffic.tasks);
+    pub(crate) fn begin(&self) {
+        let Self { client, counts, tasks } = self;
         for _ in 0..STREAMS {
             let streaming = keep_stream(client.clone(), Arc::clone(counts), tasks.clone());
             tasks.spawn_until_stopped("stream", streaming);
@@ -98,7 +103,6 @@ impl Traffic {
             let asking = keep_asking(number, client.clone(), Arc::clone(counts), tasks.clone());
             tasks.spawn_until_stopped("requests", asking);
         }
-        traffic
     }
 
     /// What the clients saw so far.
