@@ -249,9 +249,18 @@ pub struct ClusterFacts {
 pub struct JoinRequest {
     /// The joiner's public key; a new one asks for new credentials. See [`crate::sealing`].
     pub sealing_key: String,
+    /// The turn and no credentials: another coordinator of the same cluster gives them. So one machine
+    /// at a time joins whichever of them it asks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub turn_only: bool,
     /// The answer that is known already: it is held back until there is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<JoinPhase>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How far a join is.
@@ -262,7 +271,7 @@ pub enum JoinPhase {
     Queued,
     /// It has the turn; a master makes the credentials.
     Issuing,
-    /// The credentials are there; kubeadm may run.
+    /// The credentials are there, unless only the turn was asked for; kubeadm may run.
     Ready,
     /// kubeadm has ended well; the new apiserver is not in rotation yet.
     Settling,

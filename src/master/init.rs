@@ -12,10 +12,11 @@ use common::Tasks;
 
 use super::kubeadm;
 use super::progress::Progress;
+use super::rotation::rotation;
 use super::settings::{KubeadmSettings, MasterSettings};
 use super::station::Station;
 use super::work::{self, Work};
-use super::{command, network, service, turn};
+use super::{command, network, service};
 use crate::exit::Stop;
 
 /// How often the CA is looked for while kubeadm runs: it is the first thing that kubeadm writes,
@@ -75,8 +76,8 @@ async fn carry_out(
         Step::RunInit => run_init(work, init, progress, tasks).await,
         Step::Announce => tell_facts(&work.station, progress).await,
         Step::AwaitRotation => {
-            let (client, seat) = work.station.seat()?;
-            turn::rotation(&client, progress, tasks).await?;
+            let (client, seat) = work.station.answering().await?;
+            rotation(&client, progress, tasks).await?;
             progress.says(&format!("In rotation: clients reach it through {}.", seat.endpoint));
             Ok(())
         }

@@ -10,6 +10,7 @@ use common::Tasks;
 
 use super::kubeadm::{self, PrivateFile};
 use super::progress::Progress;
+use super::rotation::rotation;
 use super::settings::{KubeadmSettings, MasterSettings};
 use super::station::Station;
 use super::turn::{self, Given, Turn};
@@ -56,9 +57,9 @@ async fn carry_out(
         Step::Register => work.station.register(progress, tasks).await,
         Step::Reset => work.reset(progress, tasks).await,
         Step::AwaitTurn => {
-            let (client, _) = work.station.seat()?;
+            let clients = work.station.all_answering().await?;
             let name = work.station.identity.name.clone();
-            let (taken, given) = Turn::take(client, &name, progress, tasks).await?;
+            let (taken, given) = Turn::take(clients, &name, progress, tasks).await?;
             *turn = Some((taken, Some(given)));
             Ok(())
         }
@@ -68,8 +69,7 @@ async fn carry_out(
             run_join(work, turn, &given, progress, tasks).await
         }
         Step::Report => {
-            let (client, _) = work.station.seat()?;
-            let told = turn::tell(&client, true, "").await;
+            let told = turn::tell(&work.station.clients(), true, "").await;
             Ok(told.map_err(|error| client_failed(&error))?)
         }
         Step::AwaitRotation => {
@@ -77,9 +77,9 @@ async fn carry_out(
                 Some((turn, _)) => turn.settle(progress, tasks).await?,
                 None => false,
             };
-            let (client, seat) = work.station.seat()?;
+            let (client, seat) = work.station.answering().await?;
             if !settled {
-                turn::rotation(&client, progress, tasks).await?;
+                rotation(&client, progress, tasks).await?;
             }
             progress.says(&format!("In rotation: clients reach it through {}.", seat.endpoint));
             Ok(())

@@ -11,6 +11,7 @@ mod leave;
 mod network;
 mod progress;
 mod register;
+mod rotation;
 mod service;
 mod settings;
 mod station;

@@ -2,11 +2,14 @@
 //! registration with each coordinator of the ticket.
 
 use bootstrap::agent::{Circumstances, RegisterError, cluster_ca, register_with, unix_now};
-use bootstrap::client::JoinClient;
-use bootstrap::identity::{AgentDir, Identity, LockKind, MemberKey, RunLock, Seat};
+use bootstrap::client::{ClientError, JoinClient};
+use bootstrap::identity::{
+    AgentDir, Identity, KnownCoordinator, LockKind, MemberKey, RunLock, Seat,
+};
 use bootstrap::protocol::Intent;
 use common::Tasks;
-use tokio::time::{Duration, Instant};
+use futures_util::future::join_all;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::progress::Progress;
 use super::settings::MasterSettings;
@@ -15,6 +18,10 @@ use crate::exit::{Exit, Stop};
 
 /// How long a coordinator is asked again that does not answer. A person waits.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long one of several coordinators has to show that it is there. Two lost packets are made good
+/// in 3 s.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// Wait between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +67,8 @@ impl Station {
     /// Whether every coordinator has registered us.
     pub(crate) fn is_registered(&self) -> bool {
         let now = unix_now();
-        self.identity.coordinators.iter().all(|known| known.is_registered(now))
+        let intent = self.identity.intent;
+        self.identity.coordinators.iter().all(|known| known.is_registered_for(intent, now))
     }
 
     /// Registers with all coordinators; at least one must answer. The agent goes on trying the
@@ -70,10 +78,12 @@ impl Station {
         progress: &mut Progress,
         tasks: &Tasks,
     ) -> anyhow::Result<()> {
+        let known = self.dir.load().map_err(|error| dir_failed(&error))?;
+        let before = known.map_or(self.identity.intent, |identity| identity.intent);
         self.dir.create(&self.identity).map_err(|error| dir_failed(&error))?;
         let mut first_error = None;
         for known in self.identity.coordinators.clone() {
-            if known.is_registered(unix_now()) {
+            if known.is_registered_for(self.identity.intent, unix_now()) {
                 continue;
             }
             match self.register_patiently(&known, progress, tasks).await {
@@ -81,6 +91,11 @@ impl Station {
                     "Registered with {} as {}, apiserver {}.",
                     known.address, registered.name, registered.address
                 )),
+                Err(error) if error.client().is_some_and(|it| is_refused(&known, it)) => {
+                    // The agent must not say what was refused.
+                    self.change(|identity| identity.intent = before)?;
+                    return Err(register_failed(&error).into());
+                }
                 Err(error) => {
                     let others = self.identity.coordinators.len() > 1;
                     if others {
@@ -102,7 +117,7 @@ impl Station {
 
     async fn register_patiently(
         &self,
-        known: &bootstrap::identity::KnownCoordinator,
+        known: &KnownCoordinator,
         progress: &mut Progress,
         tasks: &Tasks,
     ) -> Result<bootstrap::protocol::Registered, RegisterError> {
@@ -137,7 +152,7 @@ impl Station {
         self.change(|_| ())
     }
 
-    /// The coordinator that a join goes through, and what it gave.
+    /// A coordinator that has registered us, and what it gave.
     pub(crate) fn seat(&self) -> anyhow::Result<(JoinClient, Seat)> {
         let Some((known, seat)) = self.identity.first_seat() else {
             return Err(Stop::failed("no coordinator has registered this machine").into());
@@ -149,11 +164,49 @@ impl Station {
         }
     }
 
+    /// As [`Station::seat`], the first that answers now. The only one is waited for later.
+    pub(crate) async fn answering(&self) -> anyhow::Result<(JoinClient, Seat)> {
+        let first = self.all_answering().await?.into_iter().next();
+        let known = first.and_then(|client| {
+            let known = self.identity.coordinator(client.coordinator())?;
+            Some((client, known.seat.clone()?))
+        });
+        known.map_or_else(|| self.seat(), Ok)
+    }
+
+    /// The coordinators that have registered us and answer now, or all if none does, in an order that
+    /// all machines share.
+    pub(crate) async fn all_answering(&self) -> anyhow::Result<Vec<JoinClient>> {
+        let mut known: Vec<_> = self.identity.coordinators.iter().collect();
+        known.sort_by_key(|known| known.seat.as_ref().map(|seat| &seat.ca));
+        let members = known.into_iter().map(|known| known.member(&self.identity.key));
+        let members = members.collect::<Result<Vec<_>, _>>();
+        let members = members.map_err(|error| super::client_failed(&error))?;
+        let clients: Vec<JoinClient> = members.into_iter().flatten().collect();
+        if clients.len() < 2 {
+            return Ok(clients);
+        }
+        let asked = clients.iter().map(|client| timeout(ANSWER, client.cluster()));
+        let answers = join_all(asked).await;
+        let answering: Vec<_> = clients
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| matches!(answer, Ok(Ok(_))))
+            .map(|(client, _)| client.clone())
+            .collect();
+        Ok(if answering.is_empty() { clients } else { answering })
+    }
+
     /// All coordinators that have registered us.
     pub(crate) fn clients(&self) -> Vec<JoinClient> {
         let known = self.identity.coordinators.iter();
         known.filter_map(|known| known.member(&self.identity.key).ok().flatten()).collect()
     }
+}
+
+/// Whether a coordinator that knows us refuses what we want now, such as to be the first master.
+fn is_refused(known: &KnownCoordinator, error: &ClientError) -> bool {
+    known.seat.is_some() && error.status().is_some_and(|status| status.as_u16() == 409)
 }
 
 /// The identity to go on with: the stored one, if it fits, or a new one.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::status::{BackendState, Status};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::admin::AdminConnection;
@@ -142,6 +143,12 @@ impl Drop for Coordinator {
             eprintln!("--- log of the balancer\n{}---", self.log.lock());
         }
     }
+}
+
+/// What a coordinator keeps on disk.
+pub(crate) fn kept(coordinator: &Coordinator) -> Value {
+    let file = coordinator.state_dir().join("coordinator.json");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
 /// Keeps what a child says on stderr.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::status::BackendState;
 use serde_json::Value;
 
-use crate::balancer::Coordinator;
+use crate::balancer::{Coordinator, kept};
 use crate::machine::{Machine, Running};
 use crate::story::Beginning;
 
@@ -221,12 +221,6 @@ impl<'a> Joining<'a> {
     }
 }
 
-/// What the coordinator keeps on disk.
-fn kept(coordinator: &Coordinator) -> Value {
-    let file = coordinator.state_dir().join("coordinator.json");
-    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
-}
-
 /// Every file of the state is whole, and no start has found it otherwise.
 fn sound(coordinator: &Coordinator) {
     for entry in fs::read_dir(coordinator.state_dir()).unwrap() {
@@ -244,7 +238,7 @@ fn sound(coordinator: &Coordinator) {
 }
 
 /// Waits until `look` finds no fault.
-fn within_long(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+pub(crate) fn within_long(what: &str, mut look: impl FnMut() -> Result<(), String>) {
     let begun = Instant::now();
     while let Err(fault) = look() {
         assert!(begun.elapsed() < LONG, "not within {LONG:?}: {what}: {fault}");

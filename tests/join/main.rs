@@ -42,3 +42,5 @@ mod metrics;
 mod story;
 
 mod trouble;
+
+mod two;

@@ -106,5 +106,10 @@ fn only_a_registration() {
     let said = next.run("register", &begun.ticket);
     assert!(said.contains("The balancer probes 127.0.0.1:"), "{said}");
     assert_eq!(next.told(), "", "kubeadm is its operator's");
+    // A registered machine may not begin a second cluster.
+    let (status, said) = next.start("init", &[]).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(said.contains("has a master already"), "{said}");
+    assert_eq!(next.told(), "");
     assert!(begun.coordinator.state("master1").is_none_or(|state| state != BackendState::Up));
 }

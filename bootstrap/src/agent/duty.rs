@@ -44,6 +44,7 @@ mod tests {
             ends_at: 200,
             apiserver: "10.0.0.11:6443".parse().unwrap(),
             endpoint: String::new(),
+            intent: None,
         });
         for (now, unknown, expected) in [
             (0, false, Duty::Attend),

@@ -6,7 +6,7 @@ use super::unix_now;
 use crate::client::{ClientError, JoinClient};
 use crate::identity::{AgentDir, DirError, Identity, KeyError, KnownCoordinator, Seat};
 use crate::kubeadm::{CaPin, CaPinError};
-use crate::protocol::{Registered, Renewal};
+use crate::protocol::{Intent, Registered, Renewal};
 use crate::ticket::CoordinatorAddr;
 
 /// What this registration says besides who we are.
@@ -45,7 +45,7 @@ pub async fn register_with(
     } else {
         client.register(token.as_ref(), &registration).await?
     };
-    accept(dir, identity, known, registered)
+    accept(dir, identity, known, registered, Some(identity.intent))
 }
 
 /// Renews the certificate for the same key.
@@ -57,7 +57,8 @@ pub(super) async fn renew(
 ) -> Result<Registered, RegisterError> {
     let renewal = Renewal { csr: identity.key.request(&identity.name)? };
     let registered = client.renew(&renewal).await?;
-    accept(dir, identity, known, registered)
+    let intent = known.seat.as_ref().and_then(|seat| seat.intent);
+    accept(dir, identity, known, registered, intent)
 }
 
 /// Believes and stores an answer. Its CA must be one of the ticket: the connection proved that
@@ -67,6 +68,7 @@ fn accept(
     identity: &Identity,
     known: &KnownCoordinator,
     registered: Registered,
+    intent: Option<Intent>,
 ) -> Result<Registered, RegisterError> {
     let coordinator = || known.address.clone();
     let pins = CaPin::of_bundle(registered.coordinator_ca.as_bytes())
@@ -77,7 +79,7 @@ fn accept(
     if registered.name != identity.name {
         return Err(RegisterError::OtherName { coordinator: coordinator() });
     }
-    let seat = Seat::new(&registered, unix_now());
+    let seat = Seat::new(&registered, intent, unix_now());
     match dir.update(|identity| identity.seat(&known.address, seat))? {
         Some(_) => Ok(registered),
         None => Err(RegisterError::Left),

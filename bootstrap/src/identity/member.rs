@@ -78,12 +78,15 @@ pub struct Seat {
     pub apiserver: SocketAddr,
     /// `HOST:PORT` of the control plane.
     pub endpoint: String,
+    /// What we registered for there; earlier versions did not keep it.
+    #[serde(default)]
+    pub intent: Option<Intent>,
 }
 
 impl Seat {
-    /// What an answer gave at `now`, seconds since 1970.
+    /// What an answer to a registration for `intent` gave at `now`, seconds since 1970.
     #[must_use]
-    pub fn new(registered: &Registered, now: u64) -> Self {
+    pub fn new(registered: &Registered, intent: Option<Intent>, now: u64) -> Self {
         let valid = registered.valid_for_seconds;
         Self {
             ca: registered.coordinator_ca.clone(),
@@ -92,6 +95,7 @@ impl Seat {
             ends_at: now.saturating_add(valid.saturating_sub(ENDS_EARLY_SECONDS)),
             apiserver: registered.address,
             endpoint: registered.endpoint.clone(),
+            intent,
         }
     }
 }
@@ -167,6 +171,15 @@ impl Identity {
         self.coordinators.iter().find(|known| known.address == *address)
     }
 
+    /// What a coordinator is told that we want. Once there is a cluster its first master is one like
+    /// the others, also to a coordinator that has not heard of it yet.
+    fn claim(&self) -> Intent {
+        match (self.intent, self.kubeadm) {
+            (Intent::Init, Kubeadm::Done) => Intent::Register,
+            (intent, _) => intent,
+        }
+    }
+
     /// A registration of this member with a request of this key.
     #[must_use]
     pub fn registration(
@@ -181,7 +194,7 @@ impl Identity {
             port: self.port,
             csr,
             cluster_ca,
-            intent: self.intent,
+            intent: self.claim(),
             force,
         }
     }
@@ -192,6 +205,13 @@ impl KnownCoordinator {
     #[must_use]
     pub fn is_registered(&self, now: u64) -> bool {
         self.seat.as_ref().is_some_and(|seat| now < seat.ends_at)
+    }
+
+    /// As [`KnownCoordinator::is_registered`], for this intent.
+    #[must_use]
+    pub fn is_registered_for(&self, intent: Intent, now: u64) -> bool {
+        let other = |seat: &Seat| seat.intent.is_some_and(|registered| registered != intent);
+        self.is_registered(now) && !self.seat.as_ref().is_some_and(other)
     }
 
     /// A client that registers: known by the CA where there is one, by the pins before.
@@ -291,7 +311,7 @@ mod tests {
     fn the_token_is_kept_until_every_coordinator_has_registered_us() {
         let mut identity = identity(&["10.0.0.1", "10.0.0.2:7000"]);
         assert!(identity.join_token().is_some() && identity.first_seat().is_none());
-        let seat = Seat::new(&registered(), 1000);
+        let seat = Seat::new(&registered(), None, 1000);
         identity.seat(&"10.0.0.2:7000".parse().unwrap(), seat.clone());
         assert!(identity.join_token().is_some());
         assert_eq!(identity.first_seat().unwrap().0.address.to_string(), "10.0.0.2:7000");
@@ -310,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_at_half_and_ends_a_little_early() {
-        let seat = Seat::new(&registered(), 1000);
+        let seat = Seat::new(&registered(), Some(Intent::Register), 1000);
         assert_eq!((seat.renew_at, seat.ends_at), (44_200, 87_340));
         let mut identity = identity(&["10.0.0.1"]);
         let at = identity.coordinators[0].address.clone();
@@ -318,12 +338,30 @@ mod tests {
         identity.seat(&at, seat);
         assert!(identity.coordinators[0].is_registered(87_339));
         assert!(!identity.coordinators[0].is_registered(87_340));
+        assert!(identity.coordinators[0].is_registered_for(Intent::Register, 0));
+        assert!(!identity.coordinators[0].is_registered_for(Intent::Join, 0), "to be told");
+        identity.coordinators[0].seat.as_mut().unwrap().intent = None;
+        assert!(identity.coordinators[0].is_registered_for(Intent::Join, 0), "not known");
+    }
+
+    #[test]
+    fn the_first_master_claims_to_be_the_first_until_there_is_a_cluster() {
+        let mut identity = identity(&["10.0.0.1"]);
+        let claim = |identity: &Identity| identity.registration(String::new(), None, false).intent;
+        assert_eq!(claim(&identity), Intent::Join);
+        identity.intent = Intent::Init;
+        for kubeadm in [Kubeadm::NotStarted, Kubeadm::Started] {
+            identity.kubeadm = kubeadm;
+            assert_eq!(claim(&identity), Intent::Init);
+        }
+        identity.kubeadm = Kubeadm::Done;
+        assert_eq!(claim(&identity), Intent::Register);
     }
 
     #[test]
     fn it_survives_the_disk() {
         let mut identity = identity(&["[fd00::1]:6445", "lb.example"]);
-        identity.seat(&"lb.example".parse().unwrap(), Seat::new(&registered(), 5));
+        identity.seat(&"lb.example".parse().unwrap(), Seat::new(&registered(), None, 5));
         identity.kubeadm = Kubeadm::Started;
         let text = serde_json::to_string(&identity).unwrap();
         let read: Identity = serde_json::from_str(&text).unwrap();

@@ -168,6 +168,8 @@ impl MemberBook {
         let first =
             others().find(|record| record.intent == Intent::Init || record.life == Life::Admitted);
         match first {
+            // The first master may come again, however many have joined it meanwhile.
+            _ if known.is_some_and(|record| record.intent == Intent::Init) => Ok(()),
             Some(first) if claim.intent == Intent::Init && !claim.force => {
                 Err(ClaimRefusal::NotFirst(first.name.clone()))
             }
@@ -301,6 +303,10 @@ mod tests {
         }
         assert!(book.admits(&claim("master-2", 12, Intent::Join)).is_ok());
         assert!(book.admits(&claim("master-0", 10, Intent::Init)).is_ok(), "a re-run of init");
+        let mut joined = book.clone();
+        joined.enter("master-1", Life::Admitted);
+        assert!(joined.admits(&claim("master-0", 10, Intent::Init)).is_ok(), "it was away");
+        assert!(joined.admits(&claim("master-1", 11, Intent::Init)).is_err());
         let forced = Claim { force: true, ..claim("master-2", 12, Intent::Init) };
         assert!(book.admits(&forced).is_ok());
     }

@@ -245,7 +245,7 @@ impl Registry {
         let said = self.members.heard(name).map(|heard| heard.said).unwrap_or_default();
         let alive = Heartbeat { draining: said.draining, can_issue: said.can_issue, seen: None };
         self.members.hear(name, now.run, &alive);
-        Ok(self.turns.ask(name, &request.sealing_key, now.run, now.unix))
+        Ok(self.turns.ask(name, request, now.run, now.unix))
     }
 
     /// A joiner says how kubeadm ended.

@@ -105,7 +105,7 @@ fn only_a_master_that_is_alone_may_begin_anew() {
 fn only_masters_in_rotation_get_work_and_are_believed() {
     let mut registry = registry();
     registry.register(claim("b", 2, Intent::Join), Some("abcdef"), &[], now(0)).unwrap();
-    let request = JoinRequest { sealing_key: "k".into(), seen: None };
+    let request = JoinRequest { sealing_key: "k".into(), turn_only: false, seen: None };
     assert_eq!(registry.join("b", &request, now(0)).unwrap().phase, JoinPhase::Issuing);
     assert!(registry.heartbeat("a", &agent(), now(0)).unwrap().work.is_none(), "not UP yet");
     registry.observe(&[seen(1, BackendState::Up), seen(2, BackendState::Pending)], now(1));
@@ -144,7 +144,7 @@ fn whoever_left_is_nobody() {
     let mut registry = registry();
     assert!(registry.leave("a", now(1)) && !registry.leave("a", now(1)));
     assert!(registry.heartbeat("a", &agent(), now(1)).is_err());
-    let request = JoinRequest { sealing_key: "k".into(), seen: None };
+    let request = JoinRequest { sealing_key: "k".into(), turn_only: false, seen: None };
     assert!(registry.join("a", &request, now(1)).is_err());
 }
 

@@ -7,6 +7,9 @@
 //!                     +---- failure, silence of the joiner, deadline --+--> Failed
 //! ```
 //!
+//! A joiner that gets its credentials from another coordinator of the same cluster holds the turn here
+//! (`Held` in the place of `Issuing` and `Ready`), so that nobody else joins through this one.
+//!
 //! A turn that ends, however, leaves a revocation behind if credentials were made for it; that goes
 //! to the next agent that asks for work and is kept until one says that it is done.
 
@@ -22,7 +25,7 @@ pub use saved::{Revocation, SavedTurns};
 use steps::ended;
 
 use crate::protocol::{
-    JoinAnswer, JoinOutcome, JoinPhase, Made, Task, Work, WorkOutcome, WorkResult,
+    JoinAnswer, JoinOutcome, JoinPhase, JoinRequest, Made, Task, Work, WorkOutcome, WorkResult,
 };
 
 /// Most joins that wait; a control plane has fewer masters.
@@ -80,8 +83,10 @@ enum Stage {
     Issuing(Issuing),
     /// The joiner has them.
     Ready { sealed: String, made: Made, by: String },
+    /// The joiner has them from another coordinator.
+    Held,
     /// kubeadm is done.
-    Settling { made: Made },
+    Settling { made: Option<Made> },
 }
 
 /// A join that waits.
@@ -89,6 +94,7 @@ enum Stage {
 struct Waiting {
     joiner: String,
     sealing_key: String,
+    turn_only: bool,
     since: Duration,
     heard: Duration,
 }
@@ -158,12 +164,19 @@ impl JoinTurns {
     }
 
     /// A joiner asks for its turn, or says that it is still there.
-    pub fn ask(&mut self, joiner: &str, sealing_key: &str, now: Duration, unix: u64) -> JoinAnswer {
+    pub fn ask(
+        &mut self,
+        joiner: &str,
+        JoinRequest { sealing_key, turn_only, .. }: &JoinRequest,
+        now: Duration,
+        unix: u64,
+    ) -> JoinAnswer {
         self.advance(now, unix);
         if let Some(turn) = self.current.as_mut().filter(|turn| turn.joiner == joiner) {
             turn.heard = now;
-            if turn.sealing_key != sealing_key {
-                self.reissue(sealing_key, now, unix);
+            let wants_more = turn.stage == Stage::Held && !turn_only;
+            if turn.sealing_key != *sealing_key || wants_more {
+                self.begin_anew(sealing_key, *turn_only, now, unix);
             }
             return self.peek(joiner, now);
         }
@@ -175,6 +188,7 @@ impl JoinTurns {
         match self.queue.iter_mut().find(|waiting| waiting.joiner == joiner) {
             Some(waiting) => {
                 waiting.heard = now;
+                waiting.turn_only = *turn_only;
                 sealing_key.clone_into(&mut waiting.sealing_key);
             }
             None if full => {
@@ -184,6 +198,7 @@ impl JoinTurns {
             None => self.queue.push_back(Waiting {
                 joiner: joiner.to_owned(),
                 sealing_key: sealing_key.to_owned(),
+                turn_only: *turn_only,
                 since: now,
                 heard: now,
             }),
@@ -206,8 +221,8 @@ impl JoinTurns {
         };
         turn.heard = now;
         match (&turn.stage, outcome.joined) {
-            (Stage::Ready { made, .. }, true) => {
-                turn.stage = Stage::Settling { made: made.clone() };
+            (Stage::Ready { .. } | Stage::Held, true) => {
+                turn.stage = Stage::Settling { made: turn.stage.made() };
                 turn.deadline = now.saturating_add(SETTLE_MAX);
             }
             (Stage::Settling { .. }, true) => {}
@@ -311,12 +326,11 @@ impl JoinTurns {
     }
 
     fn begin(&mut self, next: Waiting, now: Duration) {
-        let work = self.next_work();
         self.events.push(TurnEvent::Began { joiner: next.joiner.clone() });
         self.current = Some(Turn {
             joiner: next.joiner,
             sealing_key: next.sealing_key,
-            stage: Stage::Issuing(Issuing::new(work, now)),
+            stage: self.first_stage(next.turn_only, now),
             began: now,
             deadline: now.saturating_add(TURN_MAX),
             heard: next.heard,

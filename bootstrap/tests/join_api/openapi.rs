@@ -157,7 +157,10 @@ fn what_masters_send_has_the_documented_fields() {
     compare(&document, &Renewal { csr: text() });
     compare(&document, &Leave {});
     compare(&document, &ClusterFacts { ca: Some(text()), kubeconfig: Some(text().into()) });
-    compare(&document, &JoinRequest { sealing_key: text(), seen: Some(JoinPhase::Ready) });
+    compare(
+        &document,
+        &JoinRequest { sealing_key: text(), turn_only: true, seen: Some(JoinPhase::Ready) },
+    );
     compare(&document, &JoinOutcome { joined: false, reason: text() });
     let issued = || WorkOutcome::Issued { sealed: text(), made: made() };
     compare(&document, &issued());

@@ -33,7 +33,7 @@ async fn two_masters_from_a_ticket_to_rotation() {
     let joins = lab.register(&second, Intent::Join).await.unwrap();
     let joiner = lab.member(&second, &joins);
     let key = SealingKey::generate().unwrap();
-    let request = |seen| JoinRequest { sealing_key: key.public(), seen };
+    let request = |seen| JoinRequest { sealing_key: key.public(), turn_only: false, seen };
     assert_eq!(joiner.join(&request(None)).await.unwrap().phase, JoinPhase::Issuing);
 
     until("the agent is given the work", || async {

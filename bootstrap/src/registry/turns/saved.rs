@@ -41,7 +41,8 @@ pub struct SavedTurn {
 pub(super) enum SavedStage {
     Issuing,
     Ready { sealed: String, made: Made, by: String },
-    Settling { made: Made },
+    Held,
+    Settling { made: Option<Made> },
 }
 
 impl JoinTurns {
@@ -59,6 +60,7 @@ impl JoinTurns {
                 SavedStage::Ready { sealed, made, by } => {
                     (Stage::Ready { sealed, made, by }, TURN_MAX)
                 }
+                SavedStage::Held => (Stage::Held, TURN_MAX),
                 SavedStage::Settling { made } => (Stage::Settling { made }, SETTLE_MAX),
             };
             let heard = Duration::ZERO;
@@ -77,6 +79,7 @@ impl JoinTurns {
             Stage::Ready { sealed, made, by } => {
                 SavedStage::Ready { sealed: sealed.clone(), made: made.clone(), by: by.clone() }
             }
+            Stage::Held => SavedStage::Held,
             Stage::Settling { made } => SavedStage::Settling { made: made.clone() },
         };
         let current = self.current.as_ref().map(|turn| SavedTurn {

@@ -3,14 +3,29 @@
 use super::*;
 
 impl JoinTurns {
-    /// The joiner lost its key, so what was made for it is of no use.
-    pub(super) fn reissue(&mut self, sealing_key: &str, now: Duration, unix: u64) {
-        let work = self.next_work();
+    /// How a turn begins.
+    pub(super) fn first_stage(&mut self, turn_only: bool, now: Duration) -> Stage {
+        if turn_only {
+            return Stage::Held;
+        }
+        Stage::Issuing(Issuing::new(self.next_work(), now))
+    }
+
+    /// The joiner lost its key, so what was made for it is of no use; or it wants credentials from us
+    /// after all.
+    pub(super) fn begin_anew(
+        &mut self,
+        sealing_key: &str,
+        turn_only: bool,
+        now: Duration,
+        unix: u64,
+    ) {
+        let stage = self.first_stage(turn_only, now);
         let Some(turn) = &mut self.current else {
             return;
         };
         sealing_key.clone_into(&mut turn.sealing_key);
-        let old = std::mem::replace(&mut turn.stage, Stage::Issuing(Issuing::new(work, now)));
+        let old = std::mem::replace(&mut turn.stage, stage);
         turn.deadline = now.saturating_add(TURN_MAX);
         self.revoke(old.made(), unix);
     }
@@ -101,8 +116,9 @@ impl JoinTurns {
 impl Stage {
     pub(super) fn made(&self) -> Option<Made> {
         match self {
-            Self::Issuing(_) => None,
-            Self::Ready { made, .. } | Self::Settling { made } => Some(made.clone()),
+            Self::Issuing(_) | Self::Held => None,
+            Self::Ready { made, .. } => Some(made.clone()),
+            Self::Settling { made } => made.clone(),
         }
     }
 }
@@ -111,7 +127,7 @@ impl Turn {
     pub(super) fn phase(&self) -> JoinPhase {
         match self.stage {
             Stage::Issuing(_) => JoinPhase::Issuing,
-            Stage::Ready { .. } => JoinPhase::Ready,
+            Stage::Ready { .. } | Stage::Held => JoinPhase::Ready,
             Stage::Settling { .. } => JoinPhase::Settling,
         }
     }
@@ -139,7 +155,7 @@ impl Turn {
         }
         match &self.stage {
             Stage::Issuing(issuing) => issuing.hopeless(now),
-            Stage::Ready { .. } | Stage::Settling { .. } => None,
+            Stage::Ready { .. } | Stage::Held | Stage::Settling { .. } => None,
         }
     }
 
@@ -149,6 +165,7 @@ impl Turn {
             Stage::Ready { sealed, by, .. } => {
                 (format!("credentials by {by}"), Some(sealed.clone()))
             }
+            Stage::Held => ("credentials by another coordinator".to_owned(), None),
             Stage::Settling { .. } => {
                 ("waits for its apiserver to be in rotation".to_owned(), None)
             }

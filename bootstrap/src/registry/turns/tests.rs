@@ -6,6 +6,15 @@ use proptest::prelude::*;
 
 const KEY: &str = "key";
 
+fn wish(key: &str) -> JoinRequest {
+    JoinRequest { sealing_key: key.into(), turn_only: false, seen: None }
+}
+
+/// For a joiner that gets its credentials from another coordinator.
+fn turn_only() -> JoinRequest {
+    JoinRequest { turn_only: true, ..wish(KEY) }
+}
+
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -27,22 +36,22 @@ const DONE: JoinOutcome = JoinOutcome { joined: true, reason: String::new() };
 /// Turns in which `b` holds credentials.
 fn ready() -> JoinTurns {
     let mut turns = JoinTurns::default();
-    assert_eq!(turns.ask("b", KEY, at(0), 0).phase, JoinPhase::Issuing);
+    assert_eq!(turns.ask("b", &wish(KEY), at(0), 0).phase, JoinPhase::Issuing);
     let work = turns.work_for("a", at(0)).unwrap();
     turns.result("a", issued(work.id, "tokenb"), at(1), 1);
-    assert_eq!(turns.ask("b", KEY, at(1), 1).phase, JoinPhase::Ready);
+    assert_eq!(turns.ask("b", &wish(KEY), at(1), 1).phase, JoinPhase::Ready);
     turns
 }
 
 #[test]
 fn a_join_from_begin_to_end() {
     let mut turns = ready();
-    let answer = turns.ask("b", KEY, at(2), 2);
+    let answer = turns.ask("b", &wish(KEY), at(2), 2);
     assert_eq!(answer.credentials.as_deref(), Some("sealed"));
     assert!(turns.outcome("b", &DONE, at(30), 30));
-    assert_eq!(turns.ask("b", KEY, at(31), 31).phase, JoinPhase::Settling);
+    assert_eq!(turns.ask("b", &wish(KEY), at(31), 31).phase, JoinPhase::Settling);
     turns.is_up("b", at(35), 35);
-    assert_eq!(turns.ask("b", KEY, at(36), 36).phase, JoinPhase::Joined);
+    assert_eq!(turns.ask("b", &wish(KEY), at(36), 36).phase, JoinPhase::Joined);
     let revoke = turns.work_for("a", at(36)).unwrap();
     assert_eq!(revoke.task, Task::Revoke { made: made("tokenb") });
     turns.result("a", WorkResult { id: revoke.id, result: WorkOutcome::Revoked }, at(37), 37);
@@ -52,30 +61,67 @@ fn a_join_from_begin_to_end() {
 #[test]
 fn one_at_a_time_in_order() {
     let mut turns = ready();
-    assert_eq!(turns.ask("c", KEY, at(2), 2).position, 1);
-    let third = turns.ask("d", KEY, at(2), 2);
+    assert_eq!(turns.ask("c", &wish(KEY), at(2), 2).position, 1);
+    let third = turns.ask("d", &wish(KEY), at(2), 2);
     assert_eq!((third.phase, third.position), (JoinPhase::Queued, 2));
     assert!(third.message.contains("b has the turn"));
     turns.outcome("b", &JoinOutcome { joined: false, reason: "disk".into() }, at(3), 3);
     assert_eq!(turns.holder().unwrap().0, "c");
-    let answer = turns.ask("b", KEY, at(4), 4);
+    let answer = turns.ask("b", &wish(KEY), at(4), 4);
     assert_eq!((answer.phase, answer.message.as_str()), (JoinPhase::Failed, "disk"));
-    let again = turns.ask("b", KEY, at(5), 5);
+    let again = turns.ask("b", &wish(KEY), at(5), 5);
     assert_eq!((again.phase, again.position), (JoinPhase::Queued, 2), "behind d");
+}
+
+#[test]
+fn a_turn_may_be_held_without_credentials() {
+    let mut turns = JoinTurns::default();
+    let held = turns.ask("b", &turn_only(), at(0), 0);
+    assert_eq!((held.phase, held.credentials), (JoinPhase::Ready, None));
+    assert!(turns.work_for("a", at(0)).is_none(), "nobody makes credentials");
+    assert_eq!(turns.ask("c", &wish(KEY), at(1), 1).phase, JoinPhase::Queued);
+    let mut turns = JoinTurns::restored(turns.saved(), 5_000);
+    assert_eq!(turns.ask("b", &turn_only(), at(1), 1).phase, JoinPhase::Ready);
+    assert!(turns.outcome("b", &DONE, at(2), 2));
+    let settling = JoinTurns::restored(turns.saved(), 6_000);
+    assert_eq!(settling.holder().unwrap().1, JoinPhase::Settling);
+    turns.is_up("b", at(3), 3);
+    assert_eq!(turns.ask("b", &turn_only(), at(3), 3).phase, JoinPhase::Joined);
+    assert!(turns.revocations().is_empty());
+}
+
+#[test]
+fn who_holds_a_turn_may_still_want_credentials() {
+    let mut turns = JoinTurns::default();
+    turns.ask("b", &turn_only(), at(0), 0);
+    assert_eq!(turns.ask("b", &wish(KEY), at(1), 1).phase, JoinPhase::Issuing);
+    let work = turns.work_for("a", at(1)).unwrap();
+    turns.result("a", issued(work.id, "tokenb"), at(2), 2);
+    // Only the turn again: what is there stays.
+    let answer = turns.ask("b", &turn_only(), at(3), 3);
+    assert_eq!(answer.credentials.as_deref(), Some("sealed"));
+    // With another key it is of no use.
+    let other = JoinRequest { turn_only: true, ..wish("other key") };
+    assert!(turns.ask("b", &other, at(4), 4).credentials.is_none());
+    assert_eq!(turns.revocations().len(), 1);
+    // Who holds it and falls silent loses it too.
+    turns.ask("c", &wish(KEY), at(50), 50);
+    turns.advance(at(64), 64);
+    assert_eq!(turns.holder().unwrap().0, "c");
 }
 
 #[test]
 fn whoever_falls_silent_loses_the_turn_and_the_credentials() {
     let mut turns = ready();
-    turns.ask("c", KEY, at(30), 30);
+    turns.ask("c", &wish(KEY), at(30), 30);
     turns.advance(at(60), 60);
     assert_eq!(turns.holder().unwrap().0, "b");
-    turns.ask("c", KEY, at(61), 61);
+    turns.ask("c", &wish(KEY), at(61), 61);
     assert_eq!(turns.holder().unwrap().0, "c");
     assert_eq!(turns.revocations().len(), 1);
     // The one that waits is forgotten too if it falls silent.
-    turns.ask("d", KEY, at(62), 62);
-    turns.ask("c", KEY, at(110), 110);
+    turns.ask("d", &wish(KEY), at(62), 62);
+    turns.ask("c", &wish(KEY), at(110), 110);
     turns.advance(at(122), 122);
     assert_eq!(turns.waiting().count(), 0);
 }
@@ -94,29 +140,29 @@ fn a_settling_join_needs_the_joiner_no_more_but_has_an_end() {
 #[test]
 fn an_agent_that_dies_is_replaced_and_its_late_answer_is_taken_back() {
     let mut turns = JoinTurns::default();
-    turns.ask("b", KEY, at(0), 0);
+    turns.ask("b", &wish(KEY), at(0), 0);
     let first = turns.work_for("a", at(0)).unwrap();
     assert!(turns.work_for("c", at(44)).is_none(), "a still has time");
     assert!(turns.work_for("b", at(45)).is_none(), "the joiner makes none for itself");
-    turns.ask("b", KEY, at(45), 45);
+    turns.ask("b", &wish(KEY), at(45), 45);
     let second = turns.work_for("c", at(45)).unwrap();
     turns.result("c", issued(second.id, "tokenc"), at(46), 46);
     turns.result("a", issued(first.id, "tokena"), at(47), 47);
     assert_eq!(turns.revocations()[0].made.token_id, "tokena");
-    assert!(turns.ask("b", KEY, at(48), 48).message.contains("by c"));
+    assert!(turns.ask("b", &wish(KEY), at(48), 48).message.contains("by c"));
 }
 
 #[test]
 fn three_failures_end_the_join_with_the_reason() {
     let mut turns = JoinTurns::default();
-    turns.ask("b", KEY, at(0), 0);
+    turns.ask("b", &wish(KEY), at(0), 0);
     for attempt in 0..u64::from(ISSUE_TRIES) {
         let now = at(6 * attempt);
         let work = turns.work_for("a", now).unwrap();
         turns.result("a", failed(work.id), now, 0);
         assert!(turns.work_for("a", now + at(4)).is_none(), "a pause");
     }
-    let answer = turns.ask("b", KEY, at(20), 20);
+    let answer = turns.ask("b", &wish(KEY), at(20), 20);
     assert_eq!(answer.phase, JoinPhase::Failed);
     assert_eq!(answer.message, "no master made credentials; a: no");
 }
@@ -125,9 +171,9 @@ fn three_failures_end_the_join_with_the_reason() {
 fn without_an_agent_it_fails_and_says_what_is_missing() {
     let mut turns = JoinTurns::default();
     for second in [0, 50, 100, 119] {
-        assert_eq!(turns.ask("b", KEY, at(second), second).phase, JoinPhase::Issuing);
+        assert_eq!(turns.ask("b", &wish(KEY), at(second), second).phase, JoinPhase::Issuing);
     }
-    let answer = turns.ask("b", KEY, at(120), 120);
+    let answer = turns.ask("b", &wish(KEY), at(120), 120);
     assert_eq!(answer.phase, JoinPhase::Failed);
     assert!(answer.message.contains("mainstay agent"), "{}", answer.message);
 }
@@ -135,17 +181,17 @@ fn without_an_agent_it_fails_and_says_what_is_missing() {
 #[test]
 fn strangers_make_no_credentials() {
     let mut turns = JoinTurns::default();
-    turns.ask("b", KEY, at(0), 0);
+    turns.ask("b", &wish(KEY), at(0), 0);
     let work = turns.work_for("a", at(0)).unwrap();
     turns.result("x", issued(work.id, "evil00"), at(1), 1);
     turns.result("a", issued(work.id + 1, "late00"), at(1), 1);
-    assert_eq!(turns.ask("b", KEY, at(2), 2).phase, JoinPhase::Issuing);
+    assert_eq!(turns.ask("b", &wish(KEY), at(2), 2).phase, JoinPhase::Issuing);
 }
 
 #[test]
 fn a_joiner_with_a_new_key_gets_new_credentials() {
     let mut turns = ready();
-    assert_eq!(turns.ask("b", "other key", at(5), 5).phase, JoinPhase::Issuing);
+    assert_eq!(turns.ask("b", &wish("other key"), at(5), 5).phase, JoinPhase::Issuing);
     assert_eq!(turns.revocations().len(), 1);
     let work = turns.work_for("a", at(5)).unwrap();
     assert!(matches!(work.task, Task::Issue { sealing_key, .. } if sealing_key == "other key"));
@@ -156,7 +202,7 @@ fn a_restart_loses_nothing() {
     let mut turns = ready();
     let saved = serde_json::to_string(&turns.saved()).unwrap();
     let mut again = JoinTurns::restored(serde_json::from_str(&saved).unwrap(), 5_000);
-    let answer = again.ask("b", KEY, at(1), 5_001);
+    let answer = again.ask("b", &wish(KEY), at(1), 5_001);
     assert_eq!((answer.phase, answer.credentials.as_deref()), (JoinPhase::Ready, Some("sealed")));
     turns.outcome("b", &DONE, at(2), 2);
     let mut again = JoinTurns::restored(turns.saved(), 5_000);
@@ -164,13 +210,13 @@ fn a_restart_loses_nothing() {
     assert_eq!(again.revocations().len(), 1);
     // What an agent of the earlier run answers now belongs to nothing and is taken back.
     let mut turns = JoinTurns::default();
-    turns.ask("b", KEY, at(0), 0);
+    turns.ask("b", &wish(KEY), at(0), 0);
     let work = turns.work_for("a", at(0)).unwrap();
     let mut again = JoinTurns::restored(turns.saved(), 5_000);
     again.work_for("a", at(0)).unwrap();
     again.result("a", issued(work.id, "lost00"), at(1), 5_001);
     assert_eq!(again.revocations()[0].made.token_id, "lost00");
-    assert_eq!(again.ask("b", KEY, at(1), 5_001).phase, JoinPhase::Issuing);
+    assert_eq!(again.ask("b", &wish(KEY), at(1), 5_001).phase, JoinPhase::Issuing);
 }
 
 #[test]
@@ -188,7 +234,7 @@ fn a_revocation_is_repeated_until_it_is_done_or_pointless() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Ask(u8, bool),
+    Ask(u8, bool, bool),
     Outcome(u8, bool),
     Work(u8),
     Result(u8, bool),
@@ -200,7 +246,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0u8..4, prop::bool::weighted(0.1)).prop_map(|(n, k)| Step::Ask(n, k)),
+        4 => (0u8..4, prop::bool::weighted(0.1), prop::bool::weighted(0.2))
+            .prop_map(|(n, k, only)| Step::Ask(n, k, only)),
         2 => (0u8..4, any::<bool>()).prop_map(|(n, ok)| Step::Outcome(n, ok)),
         3 => (0u8..4).prop_map(Step::Work),
         3 => (0u8..4, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Step::Result(n, ok)),
@@ -223,8 +270,9 @@ proptest! {
         let (mut alive, mut count, mut runs) = (std::collections::BTreeSet::new(), 0u32, 0u64);
         for step in steps {
             match step {
-                Step::Ask(n, other) => {
-                    turns.ask(&name(n), if other { "other" } else { KEY }, now, unix);
+                Step::Ask(n, other, turn_only) => {
+                    let key = if other { "other" } else { KEY };
+                    turns.ask(&name(n), &JoinRequest { turn_only, ..wish(key) }, now, unix);
                 }
                 Step::Outcome(n, joined) => {
                     turns.outcome(&name(n), &JoinOutcome { joined, reason: "r".into() }, now, unix);
@@ -266,7 +314,9 @@ proptest! {
             }
             let saved = turns.saved();
             let held = match saved.current.map(|turn| turn.stage) {
-                Some(SavedStage::Ready { made, .. } | SavedStage::Settling { made }) => Some(made.token_id),
+                Some(SavedStage::Ready { made, .. } | SavedStage::Settling { made: Some(made) }) => {
+                    Some(made.token_id)
+                }
                 _ => None,
             };
             for token in &alive {
