@@ -84,6 +84,12 @@ impl Coordinator {
         value.parse().ok()
     }
 
+    /// Every event that is remembered, as text.
+    pub(crate) fn events(&self) -> String {
+        let mut admin = AdminConnection::open(&self.admin()).unwrap();
+        admin.ask("GET", "/v1/events?follow=false").unwrap().body
+    }
+
     /// The state of a member's backend.
     pub(crate) fn state(&self, name: &str) -> Option<BackendState> {
         let backends = self.try_status()?.backends;

@@ -49,6 +49,7 @@ fn stand_in() {
     let arguments: Vec<String> = arguments.lines().map(str::to_owned).collect();
     let machine = Machine::at(machine.into());
     machine.log(&arguments.join(" "));
+    fs::write(machine.dir.join("pid"), std::process::id().to_string()).unwrap();
     match arguments[0].as_str() {
         "init" => machine.init(&arguments),
         "join" => machine.join(&arguments),

@@ -54,6 +54,12 @@ impl Machine {
         until(&format!("kubeadm is at {point}"), || at() == point);
     }
 
+    /// Kills kubeadm, as the machine's own death would.
+    pub(crate) fn kill_kubeadm(&self) {
+        let pid = fs::read_to_string(self.path("pid")).unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+
     /// What kubeadm was told so far, a line for each run, and what it noted.
     pub(crate) fn told(&self) -> String {
         fs::read_to_string(self.path("kubeadm.log")).unwrap_or_default()

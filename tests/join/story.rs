@@ -39,6 +39,16 @@ impl Beginning {
         self.ticket[token].split_once('.').unwrap().0
     }
 
+    /// Name of the bootstrap token that was made for a joiner.
+    pub(crate) fn token_for(&self, joiner: &str) -> String {
+        let description = format!("Made by mainstay for the join of {joiner}");
+        let encoded = data_encoding::BASE64.encode(description.as_bytes());
+        let store = self.etcd.store.lock();
+        let mut secrets = store.objects.values().filter(|object| object["kind"] == "Secret");
+        let token = secrets.find(|secret| secret["data"]["description"] == encoded.as_str());
+        token.unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
+    }
+
     /// Waits until no credentials of a join are left in the cluster.
     pub(crate) fn until_revoked(&self) {
         until("the credentials are deleted", || self.etcd.secrets().is_empty());

@@ -1,5 +1,7 @@
 //! The story as it goes wrong: commands, agents and coordinators that die at any point.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use crate::machine::Machine;
@@ -74,6 +76,50 @@ fn a_joiner_that_is_stopped_frees_the_turn_and_leaves_nothing() {
     let (status, said) = waiting.end();
     assert!(status.success(), "{said}");
     begun.coordinator.until_up(2);
+    begun.until_revoked();
+}
+
+/// Nobody says that it is dead: its silence does, after 60 s.
+#[test]
+fn a_joiner_that_is_killed_loses_the_turn_and_its_credentials() {
+    let begun = Beginning::of(VERSION);
+    let (one, two) = (begun.machine("master1", VERSION), begun.machine("master2", VERSION));
+    one.wish("hang download-certs");
+    let killed = one.start("join", &begun.ticket);
+    one.until_at("download-certs");
+    let token = begun.token_for("master1");
+    assert!(begun.etcd.secrets().contains(&token), "{token}");
+    let mut waiting = two.start("join", &begun.ticket);
+    waiting.until_said("master1 has the turn");
+    killed.signal(Signal::KILL);
+    one.kill_kubeadm();
+    let silent = Instant::now();
+    killed.end();
+    assert!(one.path("state/kubeadm-join.yaml").exists(), "nobody could remove it");
+    let status = loop {
+        if let Some(status) = waiting.ended() {
+            break status;
+        }
+        assert!(silent.elapsed() < Duration::from_secs(120), "{}", waiting.said());
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(status.success(), "{}", waiting.said());
+    assert!(silent.elapsed() > Duration::from_secs(35), "it asks every 20 s and has 60");
+    begun.coordinator.until_up(2);
+    begun.until_revoked();
+    let log = begun.coordinator.said();
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("it was not heard for 60s")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("join_failed") && lines[0].contains("master1"), "{}", lines[0]);
+    let events = begun.coordinator.events();
+    assert!(events.contains("it was not heard for 60s"), "{events}");
+
+    // The machine is repaired and joins; what the killed one has left is gone.
+    one.wish("");
+    one.run("join", &[]);
+    assert!(!one.path("state/kubeadm-join.yaml").exists());
+    begun.coordinator.until_up(3);
     begun.until_revoked();
 }
 
