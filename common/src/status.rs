@@ -2,11 +2,14 @@
 //!
 //! Times are durations in seconds, so that clocks of two machines need not agree.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Source;
 use crate::coordinator::CoordinatorStatus;
 use crate::drain::StopPhase;
+use crate::duration::age;
 
 /// The whole answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,9 +36,53 @@ pub struct Status {
     pub connections: ConnectionStatus,
     /// One row a backend; those that were removed stay while a session uses them.
     pub backends: Vec<BackendStatus>,
+    /// What the cluster itself tells.
+    #[serde(default)]
+    pub kubernetes: KubernetesStatus,
     /// What the coordinator knows; nothing where none runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<CoordinatorStatus>,
+}
+
+/// The cluster's own list of its apiservers, and whether it can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesStatus {
+    /// Whether there are credentials to ask with; without them nobody asks.
+    pub on: bool,
+    /// Whether it answers.
+    pub connected: bool,
+    /// Seconds since it began to answer, or to fail; it was never asked without.
+    pub since_seconds: Option<u64>,
+    /// Seconds since it last said anything.
+    pub answered_seconds_ago: Option<u64>,
+    /// The API that answered last.
+    pub api: Option<String>,
+    /// The apiservers that it listed last.
+    pub listed: Vec<String>,
+    /// Why it does not answer.
+    pub error: Option<String>,
+    /// Failures since the start.
+    pub failures_total: u64,
+}
+
+impl KubernetesStatus {
+    /// In one line, for people; the page's script says the same.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let since = || age(Duration::from_secs(self.since_seconds.unwrap_or_default()));
+        let listed = || match self.listed.len() {
+            0 => "nobody".to_owned(),
+            _ => self.listed.join(" "),
+        };
+        match &self.error {
+            _ if !self.on => "off: no credentials".to_owned(),
+            _ if self.connected => format!("connected for {}, lists {}", since(), listed()),
+            Some(error) => {
+                format!("not connected for {}, listed {}: {error}", since(), listed())
+            }
+            None => "not connected yet: it is asked as soon as a master serves".to_owned(),
+        }
+    }
 }
 
 /// Counts over all backends.
@@ -199,4 +246,28 @@ pub struct Change {
     pub signal: String,
     /// The rule that it met.
     pub rule: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_in_one_line() {
+        let mut known = KubernetesStatus::default();
+        assert_eq!(known.sentence(), "off: no credentials");
+        known.on = true;
+        assert!(known.sentence().starts_with("not connected yet"));
+        known.error = Some("connection refused".into());
+        known.since_seconds = Some(61);
+        let failing = "not connected for 1m, listed nobody: connection refused";
+        assert_eq!(known.sentence(), failing);
+        known.error = None;
+        known.connected = true;
+        known.listed = vec!["10.0.0.11:6443".into(), "10.0.0.12:6443".into()];
+        let connected = "connected for 1m, lists 10.0.0.11:6443 10.0.0.12:6443";
+        assert_eq!(known.sentence(), connected);
+        known.on = false;
+        assert_eq!(known.sentence(), "off: no credentials", "they were taken away");
+    }
 }

@@ -90,7 +90,7 @@ fn sources(sources: &Sources) {
     let kubernetes = sources.cluster.status();
     counter!(names::KUBERNETES_FAILURES).absolute(kubernetes.failures);
     if let Some(answered) = kubernetes.answered {
-        gauge!(names::KUBERNETES_LISTED).set(count(kubernetes.listed));
+        gauge!(names::KUBERNETES_LISTED).set(count(kubernetes.listed.len()));
         gauge!(names::KUBERNETES_ANSWER_AGE).set(answered.elapsed().as_secs_f64());
     }
     if let Some(identified) = sources.cluster.identified() {

@@ -212,6 +212,7 @@ impl Report {
             generation: set.generation,
             connections: self.connections(),
             backends: members.chain(removed).collect(),
+            kubernetes: self.sources.cluster.kubernetes(),
             coordinator: self.join().map(|join| join.status()),
         }
     }

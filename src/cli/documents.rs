@@ -299,6 +299,17 @@ fn every_admin_path_has_its_line() {
     }
 }
 
+#[test]
+fn every_field_about_the_cluster_has_its_line() {
+    let page = std::fs::read_to_string(top().join("docs/admin-api.md")).unwrap();
+    let known = serde_json::to_value(common::status::KubernetesStatus::default()).unwrap();
+    let fields = known.as_object().unwrap();
+    assert!(fields.len() > 6);
+    for field in fields.keys() {
+        assert!(page.contains(&format!("| `{field}` |")), "docs/admin-api.md lacks {field}");
+    }
+}
+
 /// `/ID` or `/NAME`.
 fn is_a_name(rest: &str) -> bool {
     rest.strip_prefix('/')

@@ -56,6 +56,9 @@ fn page(status: &Status) -> String {
         status.connections.limit,
         status.connections.accepted_total,
     );
+    if status.kubernetes.on {
+        page.push_str(&format!("kubernetes {}\n", status.kubernetes.sentence()));
+    }
     if status.backends.is_empty() {
         page.push_str("\nNo backend: the port is closed. Add one with `backends` or --backend.\n");
     } else {
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
     use common::Source;
     use common::drain::StopPhase;
-    use common::status::{BackendState, ConnectionStatus};
+    use common::status::{BackendState, ConnectionStatus, KubernetesStatus};
 
     #[test]
     fn the_whole_screen() {
@@ -139,6 +142,7 @@ mod tests {
                 backend("master-0", BackendState::Up, "accepts connections"),
                 backend("m1", BackendState::Skipped, "2 failed dials in a row, next try in 1s"),
             ],
+            kubernetes: KubernetesStatus::default(),
             coordinator: None,
         };
         let shown: Vec<String> = page(&status).lines().map(|l| l.trim_end().to_owned()).collect();
@@ -151,6 +155,10 @@ mod tests {
             " m1        10.0.0.11:6443  static  SKIPPED      5    50%    120       0   2.0 KiB  10 B  2.3 ms   1h  2 failed dials in a row, next try in 1s",
         ];
         assert_eq!(shown, expected);
+        status.kubernetes = KubernetesStatus { on: true, ..KubernetesStatus::default() };
+        let shown = page(&status);
+        let third = shown.lines().nth(2).unwrap();
+        assert_eq!(third, format!("kubernetes {}", status.kubernetes.sentence()));
         status.backends.clear();
         assert!(page(&status).contains("No backend: the port is closed."));
     }

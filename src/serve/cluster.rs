@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bootstrap::MembershipWriter;
 use bootstrap::kubeadm::CaPin;
@@ -15,6 +16,7 @@ use bootstrap::kubernetes::{
     CaFinder, ClusterCa, Credentials, KubernetesSource, Pace, SourceStatus,
 };
 use common::config::Config;
+use common::status::KubernetesStatus;
 use common::{HealthFeed, Tasks};
 use lb::Balancer;
 use lb::health::Command;
@@ -115,6 +117,22 @@ impl Cluster {
     /// The state of the Kubernetes source.
     pub(crate) fn status(&self) -> SourceStatus {
         self.status.borrow().clone()
+    }
+
+    /// As [`Cluster::status`], for screens.
+    pub(crate) fn kubernetes(&self) -> KubernetesStatus {
+        let SourceStatus { on, api, answered, since, listed, error, failures } = self.status();
+        let ago = |at: Instant| at.elapsed().as_secs();
+        KubernetesStatus {
+            on,
+            connected: on && answered.is_some() && error.is_none(),
+            since_seconds: since.map(ago),
+            answered_seconds_ago: answered.map(ago),
+            api: api.map(str::to_owned),
+            listed: listed.iter().map(ToString::to_string).collect(),
+            error,
+            failures_total: failures,
+        }
     }
 
     /// Whether probes verify apiservers: `None` where nobody asked for that.

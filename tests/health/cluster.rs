@@ -14,6 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::cluster_api;
 use crate::master::Master;
 use crate::pki::Pki;
+use crate::support::command::{MAINSTAY, run};
 use crate::support::{Balancer, Setup, until};
 
 fn addrs(masters: &[Master]) -> Vec<SocketAddr> {
@@ -85,6 +86,52 @@ fn masters_are_found_in_the_cluster_and_remembered() {
     assert!(source(&balancer, &masters[0]).is_none(), "the configuration is its memory");
     masters[1].start(&pki);
     balancer.until_state(masters[1].addr, BackendState::Up);
+}
+
+/// What `mainstay status` and the status page say of the cluster's own list.
+fn screens(balancer: &Balancer) -> [String; 2] {
+    let mut command = std::process::Command::new(MAINSTAY);
+    command.args(["status", "--admin", &format!("unix:{}", balancer.admin.display())]);
+    let table = run(command).out;
+    let line = table.lines().find_map(|line| line.strip_prefix("kubernetes "));
+    let page = balancer.ask("GET", "/").body;
+    let drawn = page.split("<dd id=\"kubernetes\" class=\"small\">").nth(1).unwrap();
+    [line.unwrap_or_default(), drawn.split("</dd>").next().unwrap()].map(str::to_owned)
+}
+
+#[test]
+fn the_clusters_list_is_seen_on_every_screen() {
+    let pki = Pki::new();
+    let masters = [(); 2].map(|()| Master::new(&pki));
+    cluster_api::list(pki.dir(), &addrs(&masters));
+    let setup = Setup::default().cluster_ca(&pki.ca());
+    let balancer = setup.config(watching(&pki, &masters[0])).start();
+    let known = || balancer.status().kubernetes;
+    let mut listed: Vec<String> = addrs(&masters).iter().map(ToString::to_string).collect();
+    listed.sort();
+    until("it is connected", || known().connected);
+    let first = known();
+    assert!(first.on && first.since_seconds.is_some() && first.answered_seconds_ago.is_some());
+    assert_eq!((first.api.as_deref(), &first.listed), (Some("discovery.k8s.io/v1"), &listed));
+    let all = format!("lists {}", listed.join(" "));
+    let connected = |text: &String| text.starts_with("connected for ") && text.ends_with(&all);
+    until("the screens say so", || screens(&balancer).iter().all(connected));
+
+    // It begins to speak nonsense, and recovers.
+    std::fs::write(pki.dir().join("apiservers.json"), "no list").unwrap();
+    until("it fails", || known().error.is_some_and(|error| error.contains("answer")));
+    let failing = known();
+    assert!(!failing.connected && failing.failures_total > 0);
+    assert_eq!(failing.listed, listed, "what it listed stays");
+    let broken = |text: &String| text.starts_with("not connected for ") && text.contains(": ");
+    until("the screens say that", || screens(&balancer).iter().all(broken));
+    cluster_api::list(pki.dir(), &addrs(&masters));
+    until("it is connected again", || known().connected && known().error.is_none());
+
+    // Without credentials it is off, and `mainstay status` has no line.
+    balancer.reload(&format!("backends = [\"{}\"]\n", masters[0].addr), "applied");
+    until("it is off", || !known().on);
+    assert_eq!(screens(&balancer), ["", "off: no credentials"]);
 }
 
 #[test]

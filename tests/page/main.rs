@@ -22,7 +22,7 @@ mod gateway;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::status::BackendState;
+use common::status::{BackendState, KubernetesStatus};
 use serde_json::{Value, json};
 
 use browser::{Browser, Look};
@@ -139,6 +139,10 @@ fn hostile() -> Value {
             "connections": 1, "connections_total": 1, "dial_failures_total": 0,
             "received_bytes": 1, "sent_bytes": 1, "age_seconds": 1, "answer_us": null,
         }],
+        "kubernetes": {
+            "on": true, "connected": false, "since_seconds": 61, "answered_seconds_ago": 62,
+            "api": null, "listed": [HOSTILE], "error": HOSTILE, "failures_total": 1,
+        },
         "coordinator": {
             "members": [
                 {"name": HOSTILE, "addr": HOSTILE, "life": "admitted", "heartbeat_seconds_ago": 4, "missing": false},
@@ -149,6 +153,26 @@ fn hostile() -> Value {
             "certificates": [{"name": HOSTILE, "seconds_left": 86400}, {"name": "old", "seconds_left": -5}],
         },
     })
+}
+
+/// Each thing that can be said of the cluster's own list.
+fn clusters() -> Vec<KubernetesStatus> {
+    let on = KubernetesStatus { on: true, ..KubernetesStatus::default() };
+    let failing = KubernetesStatus {
+        error: Some(HOSTILE.to_owned()),
+        since_seconds: Some(7_300),
+        ..on.clone()
+    };
+    let listed = vec!["10.0.0.11:6443".to_owned(), HOSTILE.to_owned()];
+    let connected = KubernetesStatus {
+        connected: true,
+        since_seconds: Some(5),
+        listed: listed.clone(),
+        ..on.clone()
+    };
+    let broken = KubernetesStatus { listed, ..failing.clone() };
+    let nobody = KubernetesStatus { listed: Vec::new(), ..connected.clone() };
+    vec![KubernetesStatus::default(), on, failing, connected, broken, nobody]
 }
 
 #[test]
@@ -180,6 +204,11 @@ fn what_the_network_says_stays_text() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert_eq!(text(&browser, "#ready"), "stopping: lame duck");
+    // The script says of the cluster what the server says.
+    for known in clusters() {
+        let drawn = browser.run(&format!("return cluster({})", json!(known)));
+        assert_eq!(drawn, json!(known.sentence()));
+    }
     browser.pictures("hostile", &[Look::Light, Look::Phone]);
     // Wider than the screen is nothing, even on a phone.
     browser.look(Look::Phone);

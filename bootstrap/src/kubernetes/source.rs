@@ -53,8 +53,10 @@ pub struct SourceStatus {
     pub api: Option<&'static str>,
     /// When it last said anything.
     pub answered: Option<Instant>,
-    /// How many apiservers it lists.
-    pub listed: usize,
+    /// When it began to answer, or to fail.
+    pub since: Option<Instant>,
+    /// The apiservers that it listed last.
+    pub listed: Vec<SocketAddr>,
     /// Why there is no answer now, in one sentence.
     pub error: Option<String>,
     /// Failures since the start.
@@ -231,10 +233,11 @@ impl KubernetesSource {
             let api = listing.api().name();
             if status.error.take().is_some() || status.api != Some(api) {
                 info!(api, "the cluster tells us its apiservers");
+                status.since = Some(Instant::now());
             }
             status.api = Some(api);
             status.answered = Some(Instant::now());
-            status.listed = listing.addrs().len();
+            status.listed = listing.addrs();
         });
     }
 
@@ -254,7 +257,9 @@ impl KubernetesSource {
                 } else {
                     warn!(reason, "the cluster does not tell us its apiservers; the members stay");
                 }
-                status.error = Some(reason);
+                if status.error.replace(reason).is_none() {
+                    status.since = Some(Instant::now());
+                }
             }
         });
     }

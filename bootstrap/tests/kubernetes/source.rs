@@ -180,9 +180,9 @@ async fn lists_watches_and_goes_on_where_a_watch_ended() {
         format!("watch first: {V1} 15"),
     ];
     assert_eq!(seen, expected);
-    let status = lab.status(|status| status.listed == 2).await;
+    let status = lab.status(|status| status.listed.len() == 2).await;
     assert_eq!((status.api, status.error), (Some("discovery.k8s.io/v1"), None));
-    assert!(status.on && status.answered.is_some());
+    assert!(status.on && status.answered.is_some() && status.since.is_some());
 }
 
 #[tokio::test]

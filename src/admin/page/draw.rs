@@ -44,6 +44,7 @@ impl Drawing<'_> {
                 let (received, sent) = (sum(|row| row.received_bytes), sum(|row| row.sent_bytes));
                 format!("{}, {} in all", bytes(received), bytes(sent))
             }
+            "kubernetes" => escaped(&status.kubernetes.sentence()),
             "uptime" => age(Duration::from_secs(status.uptime_seconds)),
             "backends" => backends(&status.backends),
             "coordinator" => status.coordinator.as_ref().map(coordinator).unwrap_or_default(),

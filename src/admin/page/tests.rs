@@ -8,7 +8,7 @@ use common::coordinator::{
 };
 use common::drain::StopPhase;
 use common::events::{EventKind, Journal};
-use common::status::{BackendState, BackendStatus, ConnectionStatus, Status};
+use common::status::{BackendState, BackendStatus, ConnectionStatus, KubernetesStatus, Status};
 
 use super::draw::Drawing;
 use super::*;
@@ -43,6 +43,7 @@ fn status() -> Status {
         generation: 1,
         connections: ConnectionStatus { open: 3, limit: 100, ..Default::default() },
         backends: vec![backend(HOSTILE, BackendState::Up), backend("m1", BackendState::Dead)],
+        kubernetes: KubernetesStatus::default(),
         coordinator: None,
     }
 }
@@ -86,8 +87,16 @@ fn everything_is_there_without_javascript() {
     let mut status = status();
     let drawn = page(&status);
     assert!(drawn.contains("<title>1 of 2 UP – Mainstay</title>"));
-    for text in ["✓ UP", "✕ DEAD", "2.0 KiB in all", "1.5 ms", "50%", "registered", "3 of 100"]
-    {
+    for text in [
+        "off: no credentials",
+        "✓ UP",
+        "✕ DEAD",
+        "2.0 KiB in all",
+        "1.5 ms",
+        "50%",
+        "registered",
+        "3 of 100",
+    ] {
         assert!(drawn.contains(text), "{text}");
     }
     assert!(!drawn.contains(">Nobody joins."), "there is no coordinator");
@@ -105,7 +114,11 @@ fn everything_is_there_without_javascript() {
 fn nothing_from_the_network_is_html() {
     let mut status = status();
     status.coordinator = Some(coordinator());
+    status.kubernetes.on = true;
+    status.kubernetes.listed = vec![HOSTILE.into()];
+    status.kubernetes.error = Some(HOSTILE.into());
     let drawn = page(&status);
+    assert!(drawn.contains(">not connected for 0s, listed &#60;img"), "{drawn}");
     assert!(!drawn.contains("<img"), "{drawn}");
     assert!(drawn.matches("&#60;img src=x onerror=alert(1)&#62;&#34;&#39;&#38;").count() > 10);
     let tables = drawn.matches("aria-label=\"Backends\"").count();
@@ -122,7 +135,7 @@ fn the_policy_names_the_pages_own_script() {
     }
     assert!(!POLICY.contains("unsafe") && POLICY.matches("'sha256-").count() == 2, "{}", *POLICY);
     let places = TEMPLATE.matches("{{").count();
-    assert_eq!(places, 11, "a place in script or style would change its hash");
+    assert_eq!(places, 12, "a place in script or style would change its hash");
     for part in ["style", "script"] {
         let content = between(TEMPLATE, &format!("<{part}>"), &format!("</{part}>"));
         assert!(content.len() > 1000 && !content.contains("{{"), "{part}");

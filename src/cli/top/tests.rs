@@ -8,7 +8,7 @@ use common::Source;
 use common::coordinator::{CertificateStatus, CoordinatorStatus, JoinStatus, RegisteredMember};
 use common::drain::StopPhase;
 use common::events::EventKind;
-use common::status::{BackendState, BackendStatus, ConnectionStatus, Status};
+use common::status::{BackendState, BackendStatus, ConnectionStatus, KubernetesStatus, Status};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -52,6 +52,7 @@ fn status() -> Status {
         backends: (0..3)
             .map(|n| backend(n, BackendState::Up, 3, "it answered that it is ready"))
             .collect(),
+        kubernetes: KubernetesStatus::default(),
         coordinator: None,
     }
 }
