@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use common::status::{BackendState, Status};
@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::place::Place;
 use crate::support::admin::AdminConnection;
-use crate::support::command::{MAINSTAY, run};
-use crate::support::{eventually, until};
+use crate::support::command::run;
+use crate::support::{Host, eventually, until};
 
 /// A running balancer.
 pub(crate) struct Coordinator {
@@ -21,17 +22,29 @@ pub(crate) struct Coordinator {
     pub(crate) endpoint: SocketAddr,
     /// Where masters come.
     pub(crate) join: SocketAddr,
+    place: Place,
     child: Mutex<Option<Child>>,
     log: Arc<Mutex<String>>,
 }
 
 impl Coordinator {
+    /// On loopback, with ports of its own.
     pub(crate) fn start() -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::at(free(), free(), Place::default())
+    }
+
+    /// On a host, with the usual ports.
+    pub(crate) fn on(host: &Host) -> Self {
+        Self::at(host.addr(6443), host.addr(6445), Place::on(host))
+    }
+
+    fn at(endpoint: SocketAddr, join: SocketAddr, place: Place) -> Self {
         let coordinator = Self {
             dir: tempfile::tempdir().unwrap(),
-            endpoint: free(),
-            join: free(),
+            endpoint,
+            join,
+            place,
             child: Mutex::new(None),
             log: Arc::default(),
         };
@@ -45,10 +58,14 @@ impl Coordinator {
 
     /// Starts the process, at the same ports and with the same state as before.
     pub(crate) fn run(&self) {
-        let mut command = Command::new(MAINSTAY);
+        let mut command = self.place.mainstay();
+        command.arg("serve");
+        if !self.place.is_host() {
+            command
+                .args(["--listen", &self.endpoint.to_string()])
+                .args(["--join-listen", &self.join.to_string()]);
+        }
         command
-            .args(["serve", "--listen", &self.endpoint.to_string()])
-            .args(["--join-listen", &self.join.to_string()])
             .arg("--admin")
             .arg(format!("unix:{}", self.admin().display()))
             .arg("--state-dir")
@@ -121,7 +138,7 @@ impl Coordinator {
 
     /// A new ticket with these flags.
     pub(crate) fn ticket_with(&self, flags: &[&str]) -> Vec<String> {
-        let mut command = Command::new(MAINSTAY);
+        let mut command = self.place.mainstay();
         command.args(["ticket", "create", "--admin"]);
         command.arg(format!("unix:{}", self.admin().display())).args(flags);
         let outcome = run(command);

@@ -14,29 +14,44 @@ use tempfile::TempDir;
 use crate::apiserver::{Etcd, Kubelet};
 use crate::balancer::keep;
 use crate::kubeadm;
-use crate::support::command::MAINSTAY;
-use crate::support::{eventually, until};
+use crate::place::Place;
+use crate::support::{Host, eventually, until};
+
+/// Where an apiserver listens if nobody says otherwise.
+const APISERVER_PORT: u16 = 6443;
 
 /// A machine.
 pub(crate) struct Machine {
     pub(crate) name: String,
     _kubelet: Kubelet,
-    port: u16,
+    addr: SocketAddr,
+    place: Place,
     dir: TempDir,
 }
 
 impl Machine {
+    /// On loopback, with a port of its own.
     pub(crate) fn new(name: &str, version: &str, etcd: &Arc<Etcd>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::at(free, Place::default(), name, version, etcd)
+    }
+
+    /// On a host, with the usual port.
+    pub(crate) fn on(host: &Host, name: &str, version: &str, etcd: &Arc<Etcd>) -> Self {
+        // Its kubelet is a thread of the test, and its sockets are the host's.
+        let addr = host.addr(APISERVER_PORT);
+        host.inside(|| Self::at(addr, Place::on(host), name, version, etcd))
+    }
+
+    fn at(addr: SocketAddr, place: Place, name: &str, version: &str, etcd: &Arc<Etcd>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("kubernetes")).unwrap();
         fs::write(dir.path().join("version"), version).unwrap();
         let kubeadm = dir.path().join("kubeadm");
         fs::write(&kubeadm, kubeadm::script(dir.path(), version)).unwrap();
         fs::set_permissions(&kubeadm, PermissionsExt::from_mode(0o755)).unwrap();
-        let addr = SocketAddr::from(([127, 0, 0, 1], free.port()));
         let kubelet = Kubelet::start(&dir.path().join("kubernetes"), addr, Arc::clone(etcd));
-        Self { name: name.to_owned(), _kubelet: kubelet, port: free.port(), dir }
+        Self { name: name.to_owned(), _kubelet: kubelet, addr, place, dir }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -72,13 +87,16 @@ impl Machine {
 
     /// Starts `mainstay VERB`.
     pub(crate) fn start(&self, verb: &str, arguments: &[String]) -> Running {
-        let mut command = Command::new(MAINSTAY);
+        let mut command = self.place.mainstay();
         command.arg(verb).arg("--state-dir").arg(self.path("state"));
         if verb != "leave" {
             command.arg("--kubernetes-dir").arg(self.path("kubernetes"));
         }
         if matches!(verb, "init" | "join" | "register") {
-            command.args(["--node-name", &self.name, "--apiserver-port", &self.port.to_string()]);
+            command.args(["--node-name", &self.name]);
+            if !self.place.is_host() {
+                command.args(["--apiserver-port", &self.addr.port().to_string()]);
+            }
         }
         if matches!(verb, "init" | "join") {
             command.arg("--kubeadm").arg(self.path("kubeadm"));

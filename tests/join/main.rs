@@ -29,6 +29,8 @@ mod authority;
 
 mod balancer;
 
+mod hosts;
+
 mod https;
 
 mod kills;
@@ -38,6 +40,8 @@ mod kubeadm;
 mod machine;
 
 mod metrics;
+
+mod place;
 
 mod story;
 
