@@ -13,14 +13,23 @@ use data_encoding::BASE64;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::https;
 use crate::store::{Answer, Store, failure};
 
 /// What the administrator logs in with.
 pub(crate) const ADMIN: &str = "a-token-of-the-administrator";
+
+/// Whom a master lets watch the apiservers.
+const OBSERVER: &str = "mainstay:observer";
+
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
 
 /// How often kubelet looks at the manifests.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,6 +40,8 @@ pub(crate) struct Etcd {
     pub(crate) store: Mutex<Store>,
     /// Calls for which no answer comes: those of which this is a part.
     pub(crate) stuck: Mutex<Option<String>>,
+    /// The apiservers that the cluster lists.
+    pub(crate) listed: Mutex<Vec<SocketAddr>>,
 }
 
 impl Etcd {
@@ -41,12 +52,16 @@ impl Etcd {
         secrets.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn answer(&self, bearer: Option<&str>, call: (&str, &str), body: &Value) -> Answer {
+    fn answer(&self, caller: &Caller, call: (&str, &str), body: &Value) -> Answer {
         let (method, path) = call;
+        let bearer = caller.bearer.as_deref();
         match path {
             "/readyz" | "/healthz" | "/livez" => return (200, json!("ok")),
             "/version" => return (200, json!({"gitVersion": "v1.20.2"})),
             _ => {}
+        }
+        if caller.user.as_deref() == Some(OBSERVER) {
+            return self.observed(path);
         }
         let public = path.ends_with("/kube-public/configmaps/cluster-info");
         let joiner = ["/secrets/kubeadm-certs", "/configmaps/kubeadm-config"];
@@ -63,6 +78,28 @@ impl Etcd {
             return failure(403, "Forbidden", "forbidden");
         }
         self.store.lock().answer(method, path, body)
+    }
+
+    /// What the observer of the apiservers gets, if somebody has allowed it to.
+    fn observed(&self, target: &str) -> Answer {
+        let path = target.split('?').next().unwrap();
+        let bound = format!("{RBAC}/rolebindings/{OBSERVER}");
+        if path != SLICES || !self.store.lock().objects.contains_key(&bound) {
+            return failure(403, "Forbidden", "forbidden");
+        }
+        if target.contains("watch=true") {
+            // It has to list anew, which is a watch too, if a slow one.
+            return failure(410, "Expired", "too old resource version");
+        }
+        let slice = |addr: &SocketAddr| {
+            json!({
+                "metadata": {"name": format!("kubernetes-{addr}"), "resourceVersion": "1"},
+                "endpoints": [{"addresses": [addr.ip()], "conditions": {"ready": true}}],
+                "ports": [{"name": "https", "port": addr.port()}],
+            })
+        };
+        let items: Vec<Value> = self.listed.lock().iter().map(slice).collect();
+        (200, json!({"metadata": {"resourceVersion": "1"}, "items": items}))
     }
 
     /// Whether the text is a bootstrap token that may log in now.
@@ -146,9 +183,28 @@ fn tls(pki: &Path) -> Arc<ServerConfig> {
     let chain = vec![CertificateDer::from_pem_file(pki.join("apiserver.crt")).unwrap()];
     let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.join("ca.crt")).unwrap()).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+    let clients = clients.allow_unauthenticated().build().unwrap();
     let builder = ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    Arc::new(builder.with_single_cert(chain, key).unwrap())
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap())
+}
+
+/// Who asks.
+struct Caller {
+    bearer: Option<String>,
+    /// By its certificate.
+    user: Option<String>,
+}
+
+/// The common name of a client's certificate.
+fn user_of(session: &ServerConnection) -> Option<String> {
+    let certificate = session.peer_certificates()?.first()?;
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
 }
 
 /// Answers the requests of one connection until it ends.
@@ -170,8 +226,10 @@ fn converse(stream: TcpStream, config: Arc<ServerConfig>, etcd: &Etcd) -> Option
             let (name, value) = line.split_once(": ")?;
             name.eq_ignore_ascii_case("authorization").then(|| value.strip_prefix("Bearer "))?
         });
+        let user = user_of(&stream.get_ref().conn);
+        let caller = Caller { bearer: bearer.map(str::to_owned), user };
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        let (code, answer) = etcd.answer(bearer, (method, path), &body);
+        let (code, answer) = etcd.answer(&caller, (method, path), &body);
         let answer = answer.to_string();
         let length = answer.len();
         let head = format!(

@@ -54,6 +54,11 @@ impl Machine {
         Self { name: name.to_owned(), _kubelet: kubelet, addr, place, dir }
     }
 
+    /// Of its apiserver.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

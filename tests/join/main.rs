@@ -29,6 +29,8 @@ mod authority;
 
 mod balancer;
 
+mod handed;
+
 mod hosts;
 
 mod https;

@@ -1,0 +1,92 @@
+//! What a master hands to its coordinator: the CA of its cluster, and a kubeconfig to watch it with.
+//! The balancer uses both, and has them again after a restart.
+
+use std::net::SocketAddr;
+
+use common::Source;
+use common::status::{BackendState, BackendStatus};
+use rustix::process::Signal;
+
+use crate::authority;
+use crate::balancer::Coordinator;
+use crate::machine::Machine;
+use crate::story::Beginning;
+use crate::support::until;
+
+const VERSION: &str = "v1.20.2";
+
+/// Makes a machine a master without Mainstay's knowledge.
+fn by_hand(machine: &Machine, pki_of: Option<&Machine>) {
+    let pki = machine.path("kubernetes/pki");
+    match pki_of {
+        Some(first) => {
+            for file in ["ca.crt", "ca.key"] {
+                let content = std::fs::read_to_string(first.path("kubernetes/pki").join(file));
+                authority::write(&pki.join(file), &content.unwrap());
+            }
+        }
+        None => authority::create(&pki),
+    }
+    authority::serve(&pki, &[machine.addr().ip()]);
+    authority::write(&machine.path("kubernetes/manifests/kube-apiserver.yaml"), "a pod\n");
+}
+
+fn row(coordinator: &Coordinator, addr: SocketAddr) -> Option<BackendStatus> {
+    let backends = coordinator.try_status()?.backends;
+    backends.into_iter().find(|row| row.addr == addr.to_string())
+}
+
+fn is(coordinator: &Coordinator, machine: &Machine, state: BackendState) {
+    until(&format!("{} is {}", machine.name, state.name()), || {
+        row(coordinator, machine.addr()).is_some_and(|row| row.state == state)
+    });
+}
+
+/// Waits until the cluster is watched and lists these machines.
+fn watched(coordinator: &Coordinator, machines: &[&Machine]) {
+    let mut wanted: Vec<String> =
+        machines.iter().map(|machine| machine.addr().to_string()).collect();
+    wanted.sort();
+    until("the cluster is watched", || {
+        let Some(status) = coordinator.try_status() else { return false };
+        let mut listed = status.kubernetes.listed;
+        listed.sort();
+        status.kubernetes.connected && listed == wanted
+    });
+}
+
+#[test]
+fn the_cluster_that_a_master_hands_over_is_watched_and_verified() {
+    let begun = Beginning::of(VERSION);
+    let coordinator = &begun.coordinator;
+    let [friend, late, stranger] =
+        ["friend", "late", "stranger"].map(|name| begun.machine(name, VERSION));
+    by_hand(&friend, Some(&begun.first));
+    by_hand(&late, Some(&begun.first));
+    by_hand(&stranger, None);
+    let list = |machines: &[&Machine]| {
+        *begun.etcd.listed.lock() = machines.iter().map(|machine| machine.addr()).collect();
+    };
+
+    // The kubeconfig reaches the source: it finds masters that nobody has registered. The CA reaches
+    // the probes: they tell a master of the cluster from another one.
+    list(&[&begun.first, &friend, &stranger]);
+    watched(coordinator, &[&begun.first, &friend, &stranger]);
+    is(coordinator, &friend, BackendState::Up);
+    is(coordinator, &stranger, BackendState::Dead);
+    assert_eq!(row(coordinator, friend.addr()).unwrap().source, Source::Kubernetes);
+    assert_eq!(coordinator.metric("mainstay_cluster_identified"), Some(1.0));
+
+    // The agent is gone, so that nobody hands over anything to the next process.
+    begun.agent.signal(Signal::KILL);
+    coordinator.kill();
+    coordinator.run();
+    list(&[&begun.first, &friend, &stranger, &late]);
+    watched(coordinator, &[&begun.first, &friend, &stranger, &late]);
+    is(coordinator, &late, BackendState::Up);
+    is(coordinator, &friend, BackendState::Up);
+    is(coordinator, &stranger, BackendState::Dead);
+    assert_eq!(coordinator.metric("mainstay_cluster_identified"), Some(1.0));
+    let said = coordinator.said();
+    assert!(!said.contains("client-key-data"), "a secret in the log");
+}
