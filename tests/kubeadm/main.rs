@@ -14,6 +14,7 @@ mod lab;
 mod offline;
 mod real_apiserver;
 mod real_cluster;
+mod real_source;
 mod refusals;
 mod rollback;
 mod show;

@@ -44,7 +44,7 @@ pub(crate) struct RealApiserver {
 }
 
 /// A program that is killed and waited for on drop.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -68,6 +68,11 @@ impl RealApiserver {
         started.write_kubeconfigs();
         started.wait();
         started
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        self.server.trim_start_matches("https://")
     }
 
     /// The program with arguments separated by blanks, as administrator.
@@ -242,6 +247,7 @@ impl Pki {
 
     fn write(&self, lab: &Lab) {
         lab.file("ca.crt", self.ca.pem());
+        lab.file("ca.key", self.ca.key().serialize_pem());
         for (name, (certificate, key)) in [("server", &self.server), ("admin", &self.admin)] {
             lab.file(&format!("{name}.crt"), certificate);
             lab.file(&format!("{name}.key"), key.serialize_pem());

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{CLUSTERS, Ran, TRANSFERRED, fixture, mainstay};
 use crate::real_apiserver::{RealApiserver, assets};
+use crate::real_source;
 
 /// One cluster for all, since a start takes seconds.
 #[test]
@@ -22,6 +23,7 @@ fn a_real_apiserver_takes_what_we_write() {
     a_second_upload_replaces(&server, &first);
     tokens_come_and_go(&server);
     one_command_for_a_master(&server);
+    real_source::the_cluster_names_its_masters(&server);
     an_upload_ends(&server, &assets);
 }
 
