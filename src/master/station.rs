@@ -82,15 +82,20 @@ impl Station {
         let before = known.map_or(self.identity.intent, |identity| identity.intent);
         self.dir.create(&self.identity).map_err(|error| dir_failed(&error))?;
         let mut first_error = None;
+        let mut answered = false;
         for known in self.identity.coordinators.clone() {
             if known.is_registered_for(self.identity.intent, unix_now()) {
+                answered = true;
                 continue;
             }
             match self.register_patiently(&known, progress, tasks).await {
-                Ok(registered) => progress.says(&format!(
-                    "Registered with {} as {}, apiserver {}.",
-                    known.address, registered.name, registered.address
-                )),
+                Ok(registered) => {
+                    answered = true;
+                    progress.says(&format!(
+                        "Registered with {} as {}, apiserver {}.",
+                        known.address, registered.name, registered.address
+                    ));
+                }
                 Err(error) if error.client().is_some_and(|it| is_refused(&known, it)) => {
                     // The agent must not say what was refused.
                     self.change(|identity| identity.intent = before)?;
@@ -109,8 +114,8 @@ impl Station {
         if tasks.is_stopped() {
             return Err(interrupted("run the command again to go on").into());
         }
-        match (self.identity.first_seat(), first_error) {
-            (None, Some(error)) => Err(register_failed(&error).into()),
+        match first_error {
+            Some(error) if !answered => Err(register_failed(&error).into()),
             _ => Ok(()),
         }
     }

@@ -142,8 +142,8 @@ impl Story {
             if !turns["current"].is_null() || turns["revocations"] != serde_json::json!([]) {
                 return Err(format!("turns on disk: {turns}"));
             }
-            let issued = self.issued_and_there();
-            issued.is_empty().then_some(()).ok_or_else(|| format!("credentials: {issued:?}"))
+            let left = self.credentials();
+            left.is_empty().then_some(()).ok_or_else(|| format!("credentials: {left:?}"))
         });
         let id = self.begun.ticket_id();
         let ticket = &kept(coordinator)["tickets"][id];
@@ -154,23 +154,13 @@ impl Story {
         sound(coordinator);
     }
 
-    /// Credentials that the coordinator was given and that are not taken back. An agent whose calls
-    /// a kill has cut off, as they go through the balancer too, may leave others, which nobody knows;
-    /// they end by themselves.
-    fn issued_and_there(&self) -> Vec<String> {
-        let said = self.begun.coordinator.said();
+    /// Names of the credentials in the cluster.
+    fn credentials(&self) -> Vec<String> {
         let store = self.begun.etcd.store.lock();
         let secrets = store.objects.values().filter(|object| object["kind"] == "Secret");
-        let mut there = Vec::new();
-        for secret in secrets {
-            let name = secret["metadata"]["name"].as_str().unwrap();
-            let Some(id) = name.strip_prefix("bootstrap-token-") else { continue };
-            assert!(secret["data"]["expiration"].is_string(), "{name} never ends");
-            if said.contains(&format!("made credentials, token {id}")) {
-                there.push(name.to_owned());
-            }
-        }
-        there
+        let names = secrets.map(|secret| secret["metadata"]["name"].as_str().unwrap().to_owned());
+        let ours = |name: &String| name == "kubeadm-certs" || name.starts_with("bootstrap-token-");
+        names.filter(ours).collect()
     }
 
     /// A last restart finds the same.

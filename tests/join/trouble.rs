@@ -189,6 +189,33 @@ fn the_agent_dies_while_it_makes_credentials() {
 }
 
 #[test]
+fn a_coordinator_that_lost_its_state_is_registered_with_again() {
+    let begun = Beginning::of(VERSION);
+    begun.coordinator.kill();
+    std::fs::remove_dir_all(begun.coordinator.state_dir()).unwrap();
+    begun.coordinator.run();
+    // A ticket of another CA does no harm to who is registered.
+    let before = std::fs::read(begun.first.path("state/identity.json")).unwrap();
+    let mut wrong = begun.coordinator.ticket();
+    let pin = wrong.iter().position(|it| it == "--ca-cert-hash").unwrap() + 1;
+    wrong[pin] = format!("sha256:{}", "ab".repeat(32));
+    let (status, said) = begun.first.start("register", &wrong).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    let seats = |text: &[u8]| {
+        let identity: serde_json::Value = serde_json::from_slice(text).unwrap();
+        identity["coordinators"].clone()
+    };
+    let after = std::fs::read(begun.first.path("state/identity.json")).unwrap();
+    assert_eq!(seats(&before), seats(&after));
+    // The right one brings the master back into rotation, and its agent to the coordinator.
+    let said = begun.first.run("register", &begun.coordinator.ticket());
+    assert!(said.contains("Registered with"), "{said}");
+    begun.coordinator.until_up(1);
+    begun.machine("master1", VERSION).run("join", &begun.coordinator.ticket());
+    begun.coordinator.until_up(2);
+}
+
+#[test]
 fn a_ticket_that_is_wrong_is_refused() {
     let begun = Beginning::of(VERSION);
     let machine = begun.machine("master1", VERSION);

@@ -34,8 +34,9 @@ mod tests {
 
     #[test]
     fn each_moment_has_its_duty() {
-        let mut known =
-            KnownCoordinator { address: "10.0.0.1".parse().unwrap(), pins: Vec::new(), seat: None };
+        let address = "10.0.0.1".parse().unwrap();
+        let (pins, anew) = (Vec::new(), Vec::new());
+        let mut known = KnownCoordinator { address, pins, seat: None, anew };
         assert_eq!(duty(&known, 0, false), Duty::Register);
         known.seat = Some(Seat {
             ca: String::new(),

@@ -19,7 +19,7 @@ pub struct Circumstances {
 }
 
 /// Registers, and stores the certificate. A key that is known needs no token: that is tried first
-/// if we were registered before.
+/// if this coordinator registered us before.
 ///
 /// # Errors
 /// [`RegisterError`]
@@ -34,7 +34,7 @@ pub async fn register_with(
     let Circumstances { cluster_ca, force } = circumstances;
     let registration = identity.registration(csr, cluster_ca, force);
     let token = identity.join_token();
-    let registered = if known.seat.is_some() {
+    let registered = if !known.needs_token() {
         match (client.register(None, &registration).await, token) {
             (Err(error), Some(token)) if error.is_unknown_to_it() => {
                 debug!(%error, "the key is not known any more; using the token");
@@ -73,14 +73,14 @@ fn accept(
     let coordinator = || known.address.clone();
     let pins = CaPin::of_bundle(registered.coordinator_ca.as_bytes())
         .map_err(|source| RegisterError::Ca { coordinator: coordinator(), source })?;
-    if !pins.iter().all(|pin| known.pins.contains(pin)) {
+    if !pins.iter().all(|pin| known.trusted().contains(pin)) {
         return Err(RegisterError::OtherCa { coordinator: coordinator() });
     }
     if registered.name != identity.name {
         return Err(RegisterError::OtherName { coordinator: coordinator() });
     }
     let seat = Seat::new(&registered, intent, unix_now());
-    match dir.update(|identity| identity.seat(&known.address, seat))? {
+    match dir.update(|identity| identity.seat(known, seat))? {
         Some(_) => Ok(registered),
         None => Err(RegisterError::Left),
     }

@@ -32,6 +32,8 @@ pub enum ApiError {
         server: String,
         /// The innermost cause.
         reason: String,
+        /// Whether there was a connection, so that what was asked may have been done nevertheless.
+        connected: bool,
     },
     /// No answer in time; what was asked may have been done nevertheless.
     #[error("the apiserver at {server} did not answer within {}s; try again", .limit.as_secs())]
@@ -81,8 +83,12 @@ impl ApiError {
     /// The error for a failed exchange.
     pub(super) fn of(server: &str, error: &(dyn Error + 'static)) -> Self {
         let server = server.to_owned();
-        let (reason, tls) = innermost(error);
-        if tls { Self::Untrusted { server, reason } } else { Self::Unreachable { server, reason } }
+        let Cause { reason, tls, connected } = innermost(error);
+        if tls {
+            Self::Untrusted { server, reason }
+        } else {
+            Self::Unreachable { server, reason, connected }
+        }
     }
 
     /// What the apiserver said, if it said anything.
@@ -102,6 +108,16 @@ impl ApiError {
             Self::Status { status, .. } => {
                 status.is_conflict() || matches!(status.code, 429 | 500..=599)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether the call may have been carried out although it failed.
+    #[must_use]
+    pub fn may_have_been_done(&self) -> bool {
+        match self {
+            Self::Unreachable { connected, .. } => *connected,
+            Self::Timeout { .. } | Self::Unreadable { .. } => true,
             _ => false,
         }
     }
@@ -192,12 +208,24 @@ fn clean(message: &str) -> String {
     message.chars().map(printable).take(MESSAGE_CHARS_MAX).collect()
 }
 
-/// The text of the innermost cause, and whether TLS is among the causes.
-fn innermost(error: &(dyn Error + 'static)) -> (String, bool) {
+/// What the causes of an error tell.
+struct Cause {
+    /// The text of the innermost one.
+    reason: String,
+    /// Whether TLS is among them.
+    tls: bool,
+    /// Whether the connection stood before.
+    connected: bool,
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> Cause {
     let mut current = error;
     let mut tls = false;
+    let mut connected = true;
     loop {
         tls |= current.is::<rustls::Error>();
+        let client = current.downcast_ref::<hyper_util::client::legacy::Error>();
+        connected &= !client.is_some_and(hyper_util::client::legacy::Error::is_connect);
         // An `io::Error` passes over the error that it wraps when asked for its source.
         let wrapped = current
             .downcast_ref::<io::Error>()
@@ -205,7 +233,7 @@ fn innermost(error: &(dyn Error + 'static)) -> (String, bool) {
             .map(|inner| inner as &(dyn Error + 'static));
         match wrapped.or_else(|| current.source()) {
             Some(next) if !tls => current = next,
-            _ => return (clean(&current.to_string()), tls),
+            _ => return Cause { reason: clean(&current.to_string()), tls, connected },
         }
     }
 }

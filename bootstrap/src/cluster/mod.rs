@@ -12,6 +12,7 @@ mod observer;
 mod owner;
 mod stream;
 mod tokens;
+mod undo;
 mod upload;
 
 pub use access::{ADMIN_CONF, Access, AccessError, KubeconfigFiles};

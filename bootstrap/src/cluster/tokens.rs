@@ -2,6 +2,7 @@
 
 use super::client::Cluster;
 use super::error::ApiError;
+use super::undo;
 use crate::kubeadm::{
     List, SYSTEM_NAMESPACE, Secret, TOKEN_SECRET_TYPE, TokenId, TokenSecret, TokenSecretError,
 };
@@ -20,12 +21,11 @@ impl NewToken {
     /// # Errors
     /// [`ApiError`]
     pub async fn take_back(&self, cluster: &Cluster) -> Result<(), ApiError> {
-        let path = secret_path(&self.id.secret_name());
-        cluster.take_back(&path, self.uid.as_deref()).await
+        undo::take_back(cluster, &self.id.secret_name(), self.uid.as_deref()).await
     }
 }
 
-/// Stores a new token.
+/// Stores a new token. One that may have been stored although no answer came is taken back.
 ///
 /// # Errors
 /// [`TokenCallError::Exists`] if there is one with this id; with a generated token, generate
@@ -35,11 +35,18 @@ pub async fn create_token(
     token: &TokenSecret,
 ) -> Result<NewToken, TokenCallError> {
     let id = token.token.id().clone();
-    let stored: Result<Secret, _> = cluster.create(&secrets_path(), &token.to_secret()?).await;
+    let secret = token.to_secret()?;
+    let stored: Result<Secret, _> = cluster.create(&secrets_path(), &secret).await;
     match stored {
         Ok(stored) => Ok(NewToken { id, uid: stored.metadata.uid }),
         Err(error) if already_exists(&error) => Err(TokenCallError::Exists { id }),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            if error.may_have_been_done() {
+                // It ends by itself; a failure here changes nothing about the answer.
+                undo::take_back_unsure(cluster, &secret).await.ok();
+            }
+            Err(error.into())
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use super::client::Cluster;
 use super::error::ApiError;
 use super::tokens::{already_exists, secret_path, secrets_path};
+use super::undo;
 use crate::kubeadm::{
     BootstrapToken, CERTS_SECRET_NAME, CertSet, CertificateKey, Expiration, OwnerError, Random,
     RandomError, SYSTEM_NAMESPACE, SealedCerts, SealedCertsError, Secret, TokenId, certs_role,
@@ -131,7 +132,13 @@ async fn create_owner(
         match cluster.create::<_, Secret>(&secrets_path(), &secret).await {
             Ok(stored) => return Ok(stored),
             Err(error) if already_exists(&error) && tries < OWNER_TRIES => {}
-            Err(source) => return Err(UploadError::Owner(source)),
+            Err(source) => {
+                if source.may_have_been_done() {
+                    // It ends by itself; a failure here changes nothing about the answer.
+                    undo::take_back_unsure(cluster, &secret).await.ok();
+                }
+                return Err(UploadError::Owner(source));
+            }
         }
     }
 }
@@ -192,8 +199,7 @@ fn rbac_paths(kind: &str, name: &str) -> (String, String) {
 
 /// Deletes the owner token, if it still is the one that was created.
 async fn delete_owner(cluster: &Cluster, owner: &Secret) -> Result<(), ApiError> {
-    let path = secret_path(&owner.metadata.name);
-    cluster.take_back(&path, owner.metadata.uid.as_deref()).await
+    undo::take_back(cluster, &owner.metadata.name, owner.metadata.uid.as_deref()).await
 }
 
 /// What to say if the owner token could not be deleted.

@@ -61,6 +61,10 @@ pub struct KnownCoordinator {
     pub pins: Vec<CaPin>,
     /// What it gave us; `None` until it has registered us.
     pub seat: Option<Seat>,
+    /// Pins of a newer ticket that do not name the CA of our seat: the coordinator began anew. Not
+    /// stored, so that a wrong ticket costs nothing.
+    #[serde(skip)]
+    pub anew: Vec<CaPin>,
 }
 
 /// What a coordinator gave us when we registered.
@@ -98,6 +102,12 @@ impl Seat {
             intent,
         }
     }
+
+    /// Whether its CA is one of these.
+    fn is_of(&self, pins: &[CaPin]) -> bool {
+        let ours = CaPin::of_bundle(self.ca.as_bytes()).unwrap_or_default();
+        ours.iter().any(|pin| pins.contains(pin))
+    }
 }
 
 impl Identity {
@@ -123,22 +133,29 @@ impl Identity {
     }
 
     /// Takes in a ticket: coordinators that are not known yet are added, the token is kept for
-    /// them. Those that are known stay as they are, but get its pins as long as they gave nothing.
+    /// them. Those that are known get its pins as long as they gave nothing; later they stay as they
+    /// are, unless the ticket is of another CA.
     pub fn take(&mut self, ticket: &JoinTicket) {
         for address in &ticket.coordinators {
             let known = self.coordinators.iter_mut().find(|known| known.address == *address);
             match known {
-                Some(known) if known.seat.is_none() => known.pins.clone_from(&ticket.pins),
+                Some(KnownCoordinator { pins, seat: None, .. }) => pins.clone_from(&ticket.pins),
+                Some(KnownCoordinator { anew, seat: Some(seat), .. })
+                    if !seat.is_of(&ticket.pins) =>
+                {
+                    anew.clone_from(&ticket.pins);
+                }
                 Some(_) => {}
                 None => self.coordinators.push(KnownCoordinator {
                     address: address.clone(),
                     pins: ticket.pins.clone(),
                     seat: None,
+                    anew: Vec::new(),
                 }),
             }
         }
         self.coordinators.truncate(COORDINATORS_MAX);
-        if self.coordinators.iter().any(|known| known.seat.is_none()) {
+        if self.coordinators.iter().any(KnownCoordinator::needs_token) {
             self.token = Some(ticket.token.to_text());
         }
     }
@@ -150,11 +167,13 @@ impl Identity {
     }
 
     /// Notes what a coordinator gave. The token is forgotten when nobody needs it any more.
-    pub fn seat(&mut self, address: &CoordinatorAddr, seat: Seat) {
-        if let Some(known) = self.coordinators.iter_mut().find(|it| it.address == *address) {
+    pub fn seat(&mut self, asked: &KnownCoordinator, seat: Seat) {
+        if let Some(known) = self.coordinators.iter_mut().find(|it| it.address == asked.address) {
+            known.pins = asked.trusted().to_vec();
+            known.anew = Vec::new();
             known.seat = Some(seat);
         }
-        if self.coordinators.iter().all(|known| known.seat.is_some()) {
+        if !self.coordinators.iter().any(KnownCoordinator::needs_token) {
             self.token = None;
         }
     }
@@ -204,7 +223,18 @@ impl KnownCoordinator {
     /// Whether there is a certificate that still holds at `now`, seconds since 1970.
     #[must_use]
     pub fn is_registered(&self, now: u64) -> bool {
-        self.seat.as_ref().is_some_and(|seat| now < seat.ends_at)
+        self.seat.as_ref().is_some_and(|seat| now < seat.ends_at && !self.needs_token())
+    }
+
+    /// The pins of which its CA must be one.
+    #[must_use]
+    pub fn trusted(&self) -> &[CaPin] {
+        if self.anew.is_empty() { &self.pins } else { &self.anew }
+    }
+
+    /// Whether it has never heard of our key.
+    pub(crate) fn needs_token(&self) -> bool {
+        self.seat.is_none() || !self.anew.is_empty()
     }
 
     /// As [`KnownCoordinator::is_registered`], for this intent.
@@ -220,8 +250,8 @@ impl KnownCoordinator {
     /// [`ClientError`] if what is stored cannot be used.
     pub fn stranger(&self) -> Result<JoinClient, ClientError> {
         let trust = match &self.seat {
-            Some(seat) => Trust::Ca(&seat.ca),
-            None => Trust::Pins(&self.pins),
+            Some(seat) if self.anew.is_empty() => Trust::Ca(&seat.ca),
+            _ => Trust::Pins(self.trusted()),
         };
         JoinClient::new(self.address.clone(), trust, None)
     }
@@ -280,11 +310,24 @@ mod texts {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
+    /// A CA, PEM.
+    static CA: LazyLock<String> = LazyLock::new(ca);
+
+    fn ca() -> String {
+        rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem()
+    }
+
     fn ticket(addresses: &[&str]) -> JoinTicket {
+        ticket_of(&CA, addresses)
+    }
+
+    fn ticket_of(ca: &str, addresses: &[&str]) -> JoinTicket {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let pin = CaPin::of_bundle(ca.as_bytes()).unwrap()[0];
         JoinTicket::new(&addresses, "abcdef.0123456789abcdef".parse().unwrap(), vec![pin]).unwrap()
     }
 
@@ -301,10 +344,39 @@ mod tests {
             address: "10.0.0.11:6443".parse().unwrap(),
             certificate: "certificate".to_owned(),
             valid_for_seconds: 86_400,
-            coordinator_ca: "ca".to_owned(),
+            coordinator_ca: CA.clone(),
             endpoint: "10.0.0.10:6443".to_owned(),
             cluster_ca: None,
         }
+    }
+
+    fn give(identity: &mut Identity, coordinator: usize, seat: Seat) {
+        let asked = identity.coordinators[coordinator].clone();
+        identity.seat(&asked, seat);
+    }
+
+    #[test]
+    fn a_coordinator_that_began_anew_is_registered_with_again() {
+        let mut identity = identity(&["10.0.0.1", "10.0.0.2"]);
+        let seat = Seat::new(&registered(), None, 1000);
+        give(&mut identity, 0, seat.clone());
+        give(&mut identity, 1, seat);
+        let new = ca();
+        identity.take(&ticket_of(&new, &["10.0.0.1"]));
+        let known = identity.coordinators[0].clone();
+        assert!(!known.is_registered(2000) && identity.coordinators[1].is_registered(2000));
+        assert_eq!(known.trusted(), CaPin::of_bundle(new.as_bytes()).unwrap());
+        assert!(identity.join_token().is_some(), "its key is unknown there");
+        // What the disk keeps is as before until the registration went well.
+        let text = serde_json::to_string(&identity).unwrap();
+        let stored: Identity = serde_json::from_str(&text).unwrap();
+        assert!(stored.coordinators[0].is_registered(2000));
+        assert_eq!(stored.coordinators[0].pins, identity.coordinators[1].pins);
+        let registered = Registered { coordinator_ca: new.clone(), ..registered() };
+        let mut stored = stored;
+        stored.seat(&known, Seat::new(&registered, None, 1000));
+        assert!(stored.coordinators[0].is_registered(2000) && stored.token.is_none());
+        assert_eq!(stored.coordinators[0].trusted(), CaPin::of_bundle(new.as_bytes()).unwrap());
     }
 
     #[test]
@@ -312,10 +384,10 @@ mod tests {
         let mut identity = identity(&["10.0.0.1", "10.0.0.2:7000"]);
         assert!(identity.join_token().is_some() && identity.first_seat().is_none());
         let seat = Seat::new(&registered(), None, 1000);
-        identity.seat(&"10.0.0.2:7000".parse().unwrap(), seat.clone());
+        give(&mut identity, 1, seat.clone());
         assert!(identity.join_token().is_some());
         assert_eq!(identity.first_seat().unwrap().0.address.to_string(), "10.0.0.2:7000");
-        identity.seat(&"10.0.0.1:6445".parse().unwrap(), seat);
+        give(&mut identity, 0, seat);
         assert!(identity.token.is_none());
         // The same ticket again brings nothing new, another coordinator does.
         identity.take(&ticket(&["10.0.0.1"]));
@@ -333,9 +405,8 @@ mod tests {
         let seat = Seat::new(&registered(), Some(Intent::Register), 1000);
         assert_eq!((seat.renew_at, seat.ends_at), (44_200, 87_340));
         let mut identity = identity(&["10.0.0.1"]);
-        let at = identity.coordinators[0].address.clone();
         assert!(!identity.coordinators[0].is_registered(0));
-        identity.seat(&at, seat);
+        give(&mut identity, 0, seat);
         assert!(identity.coordinators[0].is_registered(87_339));
         assert!(!identity.coordinators[0].is_registered(87_340));
         assert!(identity.coordinators[0].is_registered_for(Intent::Register, 0));
@@ -361,7 +432,7 @@ mod tests {
     #[test]
     fn it_survives_the_disk() {
         let mut identity = identity(&["[fd00::1]:6445", "lb.example"]);
-        identity.seat(&"lb.example".parse().unwrap(), Seat::new(&registered(), None, 5));
+        give(&mut identity, 1, Seat::new(&registered(), None, 5));
         identity.kubeadm = Kubeadm::Started;
         let text = serde_json::to_string(&identity).unwrap();
         let read: Identity = serde_json::from_str(&text).unwrap();

@@ -67,6 +67,7 @@ pub use rbac::{PolicyRule, Role, RoleBinding, RoleRef, Subject, certs_role, cert
 pub use seal::{Nonce, OpenError, SealError, open, seal};
 pub use sealed_certs::{CERTS_SECRET_NAME, SYSTEM_NAMESPACE, SealedCerts, SealedCertsError};
 pub use token::{BootstrapToken, TokenError, TokenId};
+pub(crate) use token_secret::TOKEN_SECRET;
 pub use token_secret::{
     DEFAULT_TOKEN_GROUP, TOKEN_SECRET_TYPE, TokenSecret, TokenSecretError, Usage,
 };

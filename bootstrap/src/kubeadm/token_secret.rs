@@ -20,7 +20,7 @@ pub const DEFAULT_TOKEN_GROUP: &str = "system:bootstrappers:kubeadm:default-node
 
 /// Names of the entries (`k8s.io/cluster-bootstrap/token/api`).
 pub(super) const TOKEN_ID: &str = "token-id";
-pub(super) const TOKEN_SECRET: &str = "token-secret";
+pub(crate) const TOKEN_SECRET: &str = "token-secret";
 pub(super) const DESCRIPTION: &str = "description";
 pub(super) const EXPIRATION: &str = "expiration";
 const USAGE_PREFIX: &str = "usage-bootstrap-";

@@ -9,9 +9,11 @@
 use std::time::Duration;
 
 use bootstrap::cluster::{
-    ApiError, Cluster, UploadError, list_tokens, upload_certs, uploaded_certs,
+    ApiError, Cluster, UploadError, create_token, list_tokens, upload_certs, uploaded_certs,
 };
-use bootstrap::kubeadm::{CertSet, CertificateKey, Expiration, OsRandom, PkiDirectory};
+use bootstrap::kubeadm::{
+    CertSet, CertificateKey, Expiration, OsRandom, PkiDirectory, TokenSecret,
+};
 use http::{Request, Response};
 use jiff::Timestamp;
 use kube::Client;
@@ -101,6 +103,62 @@ async fn silent_upload(stop: impl Future<Output = ()>) -> UploadError {
     };
     let (uploaded, ()) = tokio::join!(upload, apiserver);
     uploaded.unwrap_err()
+}
+
+/// A POST whose answer is lost may have stored the token; it is taken back if it is ours.
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_answer_was_lost_is_taken_back() {
+    let (cluster, mut handle) = cluster();
+    let apiserver = async {
+        let mut stored = lost_answer(&mut handle).await;
+        stored["metadata"]["uid"] = "u-7".into();
+        // The balancer is not there again yet.
+        drop(handle.next_request().await.unwrap());
+        expect(&mut handle, &format!("GET {ABCDEF}"), 200, &stored.to_string()).await;
+        drop(handle.next_request().await.unwrap());
+        expect(&mut handle, &format!("GET {ABCDEF}"), 200, &stored.to_string()).await;
+        let options = expect(&mut handle, &format!("DELETE {ABCDEF}"), 200, "{}").await;
+        assert_eq!(options["preconditions"]["uid"], "u-7");
+    };
+    let token = token();
+    let (created, ()) = tokio::join!(create_token(&cluster, &token), apiserver);
+    let error = created.unwrap_err();
+    assert!(error.to_string().starts_with("cannot reach the apiserver"), "{error}");
+}
+
+/// What was never stored, and what somebody else has stored under the name.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_somebody_else_is_left_alone() {
+    let theirs = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"bootstrap-token-abcdef"},
+        "data":{"token-secret":"YWFhYWFhYWFhYWFhYWFhYQ=="}}"#;
+    let gone = r#"{"kind":"Status","reason":"NotFound","code":404}"#;
+    for (code, answer) in [(200, theirs), (404, gone)] {
+        let (cluster, mut handle) = cluster();
+        let apiserver = async {
+            lost_answer(&mut handle).await;
+            expect(&mut handle, &format!("GET {ABCDEF}"), code, answer).await;
+        };
+        let token = token();
+        let (created, ()) = tokio::join!(create_token(&cluster, &token), apiserver);
+        assert!(created.is_err());
+        drop(cluster);
+        assert!(handle.next_request().await.is_none(), "a further call after {code}");
+    }
+}
+
+const ABCDEF: &str = "/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef";
+
+fn token() -> TokenSecret {
+    TokenSecret::new("abcdef.0123456789abcdef".parse().unwrap(), None)
+}
+
+/// Takes a POST and drops the connection; what was sent.
+async fn lost_answer(handle: &mut Handle) -> serde_json::Value {
+    let (request, answer) = handle.next_request().await.unwrap();
+    assert_eq!(request.method(), "POST");
+    let sent = request.into_body().collect_bytes().await.unwrap();
+    drop(answer);
+    serde_json::from_slice(&sent).unwrap()
 }
 
 /// A service in between that answers without a `Status`, and with control characters.
