@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test tools handover kills soak bench chaos lint docs deb static clean
+.PHONY: help build release demo test tools handover kills fuzz soak bench chaos lint docs deb static clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ handover: ## hand 5 000 streams with data over 50 times and say how long each st
 kills: ## kill the coordinator at 200 random moments of joins (KILLS=, SEED=)
 	MAINSTAY_KILLS=$(or $(KILLS),200) $(if $(SEED),MAINSTAY_SEED=$(SEED)) \
 	  $(CARGO) test --test join killed_at_random -- --nocapture
+
+fuzz: ## try what takes input from outside with random inputs (SECONDS=, TARGET=)
+	@CARGO="$(CARGO)" sh fuzz/run.sh "$(or $(SECONDS),300)" "$(TARGET)"
 
 soak: ## half an hour of 5 000 sessions and hostile clients: memory and descriptors stay flat (SECONDS=, SESSIONS=)
 	$(CARGO) build --release --bin mainstay

@@ -55,7 +55,10 @@ impl std::str::FromStr for CoordinatorAddr {
             text: shown(text),
             reason: format!("{error}"),
         })?;
-        Ok(Self { host: parsed.host().to_owned(), port: parsed.port().unwrap_or(JOIN_PORT) })
+        // One address has one spelling, so that it is one coordinator.
+        let ip = parsed.host().parse().map(|ip: IpAddr| ip.to_string());
+        let host = ip.unwrap_or_else(|_| parsed.host().to_owned());
+        Ok(Self { host, port: parsed.port().unwrap_or(JOIN_PORT) })
     }
 }
 
@@ -159,6 +162,12 @@ mod tests {
         );
         assert_eq!(*ticket.to_arguments(), expected);
         assert!(!format!("{ticket:?}").contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        let addr = |text: &str| text.parse::<CoordinatorAddr>().unwrap();
+        assert_eq!(addr("fd00::0:1"), addr("[FD00::1]:6445"));
     }
 
     #[test]

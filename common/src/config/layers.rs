@@ -1,7 +1,7 @@
 //! The raw values, each with the place it came from: defaults below the file below the flags.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 use super::keys::{KEYS, Key, Shape};
@@ -24,12 +24,32 @@ impl fmt::Display for Value {
     /// As it would stand in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::List(items) => write!(f, "{items:?}"),
+            Self::Text(text) => quoted(text, f),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { ", " })?;
+                    quoted(item, f)?;
+                }
+                f.write_str("]")
+            }
             Self::Number(number) => write!(f, "{number}"),
             Self::Switch(on) => write!(f, "{on}"),
         }
     }
+}
+
+/// A string of TOML, whose escapes are not those of Rust.
+fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
 }
 
 /// The place a value came from.
@@ -173,6 +193,17 @@ mod tests {
         let missing = Path::new("/nowhere/mainstay.toml");
         let error = Layers::from_file(Some(missing)).unwrap_err().to_string();
         assert!(error.contains("/nowhere/mainstay.toml: there is no such file"), "{error}");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let texts = ["a\u{1}\u{7f}\u{85}\"\\\n\0é", ""].map(str::to_owned);
+        for value in [Value::Text(texts[0].clone()), Value::List(texts.to_vec())] {
+            let key = if matches!(value, Value::Text(_)) { "state_dir" } else { "backends" };
+            let text = format!("{key} = {value}\n");
+            let layers = Layers::from_text(&text, Path::new("m.toml")).unwrap();
+            assert_eq!(layers.setting(key).unwrap().value, value, "{text}");
+        }
     }
 
     #[test]

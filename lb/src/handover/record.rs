@@ -216,7 +216,7 @@ impl Estate {
     /// Descriptors that travel with it: the sockets of all ports.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        self.ports.iter().map(|port| port.sockets).sum()
+        self.ports.iter().fold(0, |sum, port| sum.saturating_add(port.sockets))
     }
 
     /// What was counted since `earlier`; all else is as it is now.

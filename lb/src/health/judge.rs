@@ -335,12 +335,16 @@ impl HealthJudge {
             return None;
         }
         self.state = to;
-        self.since = now;
         self.ever_up |= to == State::Up;
         if to != State::Drain {
             self.port_closed = None;
         }
         let (to, threshold) = (self.state(), threshold.into());
+        if from == to {
+            // The operator's drain hides it.
+            return None;
+        }
+        self.since = now;
         Some(self.remember(Transition { from, to, at: now, signal, threshold }))
     }
 

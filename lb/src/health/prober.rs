@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as Deadline, timeout_at};
@@ -113,7 +114,7 @@ async fn wait(pause: Duration, backend: &Backend, state: &mut StateFeed) {
 }
 
 /// A connection that may serve further probes, and how many it has served.
-type Kept = (SendRequest<Empty<Bytes>>, u32);
+pub type Kept = (SendRequest<Empty<Bytes>>, u32);
 
 /// Asks one address and keeps the connection between probes.
 struct Asker {
@@ -188,15 +189,7 @@ impl Asker {
             Ok(Err(error)) => return (Some(tls_failure(&error)), None),
             Err(_) => return (Some(Outcome::Silent), None),
         };
-        let answer = async {
-            let (sender, connection) = handshake(TokioIo::new(tls)).await.ok()?;
-            self.tasks.spawn_until_stopped("probe connection", async move {
-                // Its end is seen at the sender.
-                connection.await.ok();
-            });
-            request((sender, 0), self.addr).await
-        };
-        match timeout_at(deadline, answer).await {
+        match timeout_at(deadline, ask_over(tls, self.addr, &self.tasks)).await {
             Ok(Some((outcome, kept))) => (Some(outcome), Some(kept)),
             Ok(None) => (Some(Outcome::Refused), None),
             Err(_) => (Some(Outcome::Slow), None),
@@ -207,6 +200,20 @@ impl Asker {
 /// What was seen (`None` if we are short of something ourselves, which says nothing of the backend),
 /// and the connection if it may be kept.
 type Answer = (Option<Outcome>, Option<Kept>);
+
+/// Asks over a fresh connection to `addr`; `None` if it breaks, or what comes is no HTTP.
+pub async fn ask_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    addr: SocketAddr,
+    tasks: &Tasks,
+) -> Option<(Outcome, Kept)> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+    tasks.spawn_until_stopped("probe connection", async move {
+        // Its end is seen at the sender.
+        connection.await.ok();
+    });
+    request((sender, 0), addr).await
+}
 
 /// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
 async fn request((mut sender, uses): Kept, addr: SocketAddr) -> Option<(Outcome, Kept)> {

@@ -173,7 +173,7 @@ pub(super) fn lent(handles: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     handles.iter().map(AsFd::as_fd).collect()
 }
 
-fn encoded(frame: &Frame, bytes: &[&[u8]]) -> io::Result<Vec<u8>> {
+pub(super) fn encoded(frame: &Frame, bytes: &[&[u8]]) -> io::Result<Vec<u8>> {
     let mut text = vec![0; LENGTH_BYTES];
     serde_json::to_writer(&mut text, frame)?;
     let length = u32::try_from(text.len() - LENGTH_BYTES).map_err(io::Error::other)?;
@@ -184,7 +184,7 @@ fn encoded(frame: &Frame, bytes: &[&[u8]]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn decoded(message: Message) -> io::Result<(Frame, Vec<OwnedFd>, Vec<u8>)> {
+pub(super) fn decoded(message: Message) -> io::Result<(Frame, Vec<OwnedFd>, Vec<u8>)> {
     let mut bytes = message.bytes;
     let length = bytes.first_chunk().map(|head: &[u8; LENGTH_BYTES]| u32::from_le_bytes(*head));
     let end = length.and_then(|length| usize::try_from(length).ok()?.checked_add(LENGTH_BYTES));
