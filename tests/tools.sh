@@ -16,6 +16,7 @@ need kubectl kubernetes-client
 need chromium chromium
 need chromedriver chromium-driver
 need promtool prometheus
+need jq jq
 need objdump binutils
 need ip iproute2
 need nft nftables

@@ -45,9 +45,10 @@ use crate::telemetry::BUILD;
 
 /// A least-connections load balancer for the kube-apiservers of a kubeadm cluster.
 ///
-/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters; `check`,
-/// `status`, `why`, `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about it, `keepalived`
-/// about two of them. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing
+/// `mainstay serve` takes the place of the NGINX or HAProxy in front of your masters, `import` makes
+/// its configuration of theirs, `check` and `doctor` look at what you have. `status`, `top`, `why`,
+/// `events`, `drain`, `undrain`, `rebalance` and `upgrade` are about the one that runs, `keepalived`
+/// about two of them, `ticket` and `forget` about the masters that register with it. `certs`, `token`, `ca-hash` and `kubeadm-config` do kubeadm's part of bringing
 /// up further masters, on a master or wherever there is a kubeconfig. On the masters, `init` and
 /// `join` make a control plane behind the balancer with one ticket; `register`, `leave` and `agent`
 /// are for members.

@@ -82,6 +82,54 @@ fn each_connection_has_a_line() {
     assert_eq!(balancer.metric("mainstay_ledger_lost_total"), 0.0);
 }
 
+/// The script of the page about the ledger, with a ledger of ours and an audit log as an apiserver
+/// writes it.
+#[test]
+fn the_documented_script_finds_the_client_of_a_request() {
+    if run(Command::new("jq")).code.is_none_or(|code| code == 127) {
+        return skipped("jq is not installed");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connections.log");
+    let backend = Backend::new(Behaviour::Echo);
+    let balancer = kept_in(&path, &backend);
+    let mut client = Client::connect(balancer.addr).unwrap();
+    client.echo(b"hello").unwrap();
+    let from = client.0.local_addr().unwrap().to_string();
+    let during = jiff::Timestamp::now();
+    client.end();
+    client.ending();
+    lines_of(&path, 1);
+    let request = |at: jiff::Timestamp| {
+        serde_json::json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "stage": "ResponseComplete",
+            "requestReceivedTimestamp": format!("{at:.6}"), "verb": "delete",
+            "requestURI": "/api/v1/namespaces/shop", "sourceIPs": ["192.168.122.10"],
+            "user": { "username": "kubernetes-admin" },
+        })
+    };
+    let later = during + jiff::SignedDuration::from_hours(1);
+    let audit = format!("{}\n{}\n", request(during), request(later));
+    std::fs::write(dir.path().join("audit.log"), audit).unwrap();
+
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/ledger.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let script = page.split("```sh\n").find(|part| part.starts_with("cat > who.jq")).unwrap();
+    let script = script.split("```").next().unwrap();
+    assert!(script.contains(" master-1 "), "{script}");
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", &script.replace("master-1", &backend.addr.to_string())]);
+    shell.current_dir(dir.path());
+    let outcome = run(shell);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let found: Vec<Value> =
+        outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(found.len(), 2, "{outcome:?}");
+    assert_eq!(found[0]["clients"], serde_json::json!([from]));
+    assert_eq!(found[0]["user"], "kubernetes-admin");
+    assert_eq!(found[1]["clients"], serde_json::json!([]));
+}
+
 #[test]
 fn a_client_that_nobody_served_has_a_line_without_a_backend() {
     let dir = tempfile::tempdir().unwrap();

@@ -56,7 +56,8 @@ fn colour(level: Level) -> Style {
         Level::Good => Color::Green,
         Level::Warning => Color::Yellow,
         Level::Bad => Color::Red,
-        Level::Info => Color::Blue,
+        // Blue cannot be read on most dark terminals.
+        Level::Info => Color::Cyan,
     })
 }
 
