@@ -40,6 +40,8 @@ pub(crate) struct Etcd {
     pub(crate) store: Mutex<Store>,
     /// Calls for which no answer comes: those of which this is a part.
     pub(crate) stuck: Mutex<Option<String>>,
+    /// Whether etcd has no leader, as for a moment when it grows from one member to two.
+    pub(crate) leaderless: AtomicBool,
     /// The apiservers that the cluster lists.
     pub(crate) listed: Mutex<Vec<SocketAddr>>,
 }
@@ -56,6 +58,9 @@ impl Etcd {
         let (method, path) = call;
         let bearer = caller.bearer.as_deref();
         match path {
+            "/readyz" if self.leaderless.load(Ordering::Relaxed) => {
+                return failure(500, "InternalError", "[-]etcd failed: reason withheld");
+            }
             "/readyz" | "/healthz" | "/livez" => return (200, json!("ok")),
             "/version" => return (200, json!({"gitVersion": "v1.20.2"})),
             _ => {}

@@ -1,4 +1,4 @@
-//! One request over TLS, answered or not; for the stand-in of kubeadm.
+//! Requests over TLS, answered or not; for the stand-in of kubeadm and for clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +11,36 @@ use serde_json::Value;
 /// kubeadm's limit for each of its requests.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Asks; `None` if there is no answer. Without a CA any server is believed, as in discovery.
+pub(crate) type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+/// Asks on a connection of its own; `None` if there is no answer. Without a CA any server is
+/// believed, as in discovery.
 pub(crate) fn ask(
     addr: SocketAddr,
     ca: Option<&str>,
     bearer: Option<&str>,
-    (method, path): (&str, &str),
+    call: (&str, &str),
     body: Option<&Value>,
 ) -> Option<(u16, Value)> {
+    ask_on(&mut connect(addr, ca)?, bearer, call, body)
+}
+
+/// Connects; TLS begins with the first request.
+pub(crate) fn connect(addr: SocketAddr, ca: Option<&str>) -> Option<Connection> {
     let config = lb::health::identity::client_config(ca.map(str::as_bytes), None).unwrap();
     let stream = TcpStream::connect_timeout(&addr, LIMIT).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     let name = ServerName::from(addr.ip());
-    let mut stream = StreamOwned::new(ClientConnection::new(config, name).ok()?, stream);
+    Some(StreamOwned::new(ClientConnection::new(config, name).ok()?, stream))
+}
+
+/// Asks on a connection, which stays open.
+pub(crate) fn ask_on(
+    stream: &mut Connection,
+    bearer: Option<&str>,
+    (method, path): (&str, &str),
+    body: Option<&Value>,
+) -> Option<(u16, Value)> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let bearer = bearer.map(|token| format!("authorization: Bearer {token}\r\n"));
     let (bearer, length) = (bearer.unwrap_or_default(), body.len());

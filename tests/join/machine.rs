@@ -90,6 +90,14 @@ impl Machine {
         self.path("kubernetes/manifests/kube-apiserver.yaml").exists()
     }
 
+    /// Stops or starts its apiserver, as kubelet does when the manifest goes or comes.
+    pub(crate) fn serve(&self, serves: bool) {
+        let manifest = self.path("kubernetes/manifests/kube-apiserver.yaml");
+        let away = self.path("kube-apiserver.yaml");
+        let (from, to) = if serves { (away, manifest) } else { (manifest, away) };
+        fs::rename(from, to).unwrap();
+    }
+
     /// Starts `mainstay VERB`.
     pub(crate) fn start(&self, verb: &str, arguments: &[String]) -> Running {
         let mut command = self.place.mainstay();

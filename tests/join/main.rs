@@ -43,6 +43,8 @@ mod machine;
 
 mod metrics;
 
+mod outages;
+
 mod place;
 
 mod story;
