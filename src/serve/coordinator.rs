@@ -9,6 +9,7 @@ use bootstrap::MembershipWriter;
 use bootstrap::api::{ApiSettings, JoinApi, serve};
 use bootstrap::authority::Authority;
 use bootstrap::coordinator::{Coordinator, CoordinatorHandle, Knowledge};
+use bootstrap::kubeadm::CaPin;
 use bootstrap::sources::Registered;
 use common::config::Config;
 use common::coordinator::CoordinatorStatus;
@@ -113,9 +114,13 @@ impl Join {
         self.listener.try_clone()
     }
 
-    /// The operator changed the configuration.
-    pub(super) fn configure(&self, config: &Config, balancer: &Balancer) {
+    /// The operator changed the configuration; `pins` are those of the cluster's CA in it.
+    pub(super) async fn configure(&self, config: &Config, balancer: &Balancer, pins: Vec<CaPin>) {
         self.settings.send_replace(api_settings(config, balancer));
+        let pinned = self.coordinator().ask(|registry, _| registry.cluster.pin(pins)).await;
+        if let Err(error) = pinned {
+            error!(%error, "masters are held to the old cluster.ca until mainstay is restarted");
+        }
     }
 
     /// What screens show: the registry, and our own CA.

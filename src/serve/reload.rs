@@ -45,10 +45,10 @@ impl Reloader {
                 if keeper.commands.send(Command::Probe(method)).await.is_err() {
                     error!("the keeper of the pool has ended; restart mainstay");
                 }
-                if let Some(join) = report.join() {
-                    join.configure(&config, balancer);
-                }
                 cluster.configure(&config);
+                if let Some(join) = report.join() {
+                    join.configure(&config, balancer, cluster.pins()).await;
+                }
                 writer.configure(config.backends);
                 self.stop = config.stop;
                 self.layers = layers;

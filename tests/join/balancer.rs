@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::status::{BackendState, Status};
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -65,6 +66,9 @@ impl Coordinator {
                 .args(["--listen", &self.endpoint.to_string()])
                 .args(["--join-listen", &self.join.to_string()]);
         }
+        if self.config().exists() {
+            command.arg("--config").arg(self.config());
+        }
         command
             .arg("--admin")
             .arg(format!("unix:{}", self.admin().display()))
@@ -77,6 +81,25 @@ impl Coordinator {
         keep(&mut child, &self.log);
         *self.child.lock() = Some(child);
         until("the balancer answers", || self.try_status().is_some());
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("mainstay.toml")
+    }
+
+    /// Writes its configuration, for the next start or [`Coordinator::reload`].
+    pub(crate) fn configure(&self, text: &str) {
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Reads its configuration again.
+    pub(crate) fn reload(&self) {
+        let child = self.child.lock();
+        let pid = Pid::from_child(child.as_ref().unwrap());
+        let done = || self.said().matches("configuration reloaded").count();
+        let before = done();
+        kill_process(pid, Signal::HUP).unwrap();
+        until("the configuration is reloaded", || done() > before);
     }
 
     /// Kills it without a word.

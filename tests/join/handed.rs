@@ -90,3 +90,28 @@ fn the_cluster_that_a_master_hands_over_is_watched_and_verified() {
     let said = coordinator.said();
     assert!(!said.contains("client-key-data"), "a secret in the log");
 }
+
+#[test]
+fn a_reload_changes_the_cluster_that_masters_are_held_to() {
+    let begun = Beginning::of(VERSION);
+    let coordinator = &begun.coordinator;
+    let [friend, stranger] = ["friend", "stranger"].map(|name| begun.machine(name, VERSION));
+    by_hand(&friend, Some(&begun.first));
+    by_hand(&stranger, None);
+    let ca_of = |machine: &Machine| {
+        let file = machine.path("kubernetes/pki/ca.crt");
+        coordinator.configure(&format!("[cluster]\nca = \"{}\"\n", file.display()));
+    };
+    coordinator.kill();
+    ca_of(&stranger);
+    coordinator.run();
+    let (status, said) = friend.start("register", &begun.ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(said.contains("belongs to another cluster"), "{said}");
+    ca_of(&begun.first);
+    coordinator.reload();
+    friend.run("register", &begun.ticket);
+    is(coordinator, &friend, BackendState::Up);
+    let (status, said) = stranger.start("register", &begun.ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+}
