@@ -4,9 +4,12 @@
 //! each change; nothing above debug is written per connection.
 
 use std::io::IsTerminal;
+use std::panic::{Location, PanicHookInfo, set_hook};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::config::{Config, LogFormat};
+use tracing::error;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder};
 use tracing_subscriber::fmt;
 
@@ -41,6 +44,22 @@ pub(crate) fn lost_lines() -> usize {
     LOST.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
+/// Panics of any thread or task since the start.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Panics since the start. Each ended one task or session and nothing else.
+pub(crate) fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// Counts a panic and writes a line about it, where the others are.
+fn note_panic(panic: &PanicHookInfo<'_>) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+    let place = panic.location().map(Location::to_string);
+    let (text, place) = (panic.payload_as_str().unwrap_or_default(), place.unwrap_or_default());
+    error!(place, text, "a mistake in the program: a task ended by a panic; please report it");
+}
+
 /// Begins to log as configured. Lines are written by a thread of their own, because whoever reads
 /// stderr may stop reading, and no byte of a session waits for that.
 pub(crate) fn init(config: &Config) -> anyhow::Result<LogGuard> {
@@ -64,5 +83,22 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<LogGuard> {
         subscriber.json().flatten_event(true).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
+    set_hook(Box::new(note_panic));
     Ok(guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_counted_wherever_it_is() {
+        let shown = std::panic::take_hook();
+        set_hook(Box::new(note_panic));
+        let before = panics();
+        let ended = std::thread::spawn(|| panic!("on purpose")).join();
+        set_hook(shown);
+        assert!(ended.is_err());
+        assert!(panics() > before);
+    }
 }

@@ -3,10 +3,14 @@
 //! A bare `tokio::spawn` is banned by `clippy.toml`: nobody could wait for such a task.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
+
+/// Pause before a task that panicked is begun anew, so that one which always does costs little.
+const ANEW_AFTER: Duration = Duration::from_millis(100);
 
 /// Starts tasks, tells them to stop and waits for them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +59,32 @@ impl Tasks {
         let stop = self.stop.clone();
         let running = tokio::task::JoinSet::new();
         drop(self.tracker.spawn(supervise(name, stop, running, task)));
+    }
+
+    /// Starts a task on the runtime of another thread that others depend on: if it panics it is begun
+    /// anew. It ends when one of them does so in order.
+    pub fn spawn_anew_on<M, F>(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        name: &'static str,
+        mut make: M,
+    ) where
+        M: FnMut() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_on(runtime, async move {
+            loop {
+                let mut running = tokio::task::JoinSet::new();
+                running.spawn(make());
+                match running.join_next().await {
+                    Some(Err(failure)) if failure.is_panic() => {
+                        error!(task = name, "a task ended by a panic and is begun anew");
+                        tokio::time::sleep(ANEW_AFTER).await;
+                    }
+                    _ => return,
+                }
+            }
+        });
     }
 
     /// Resolves when the group was told to stop.
@@ -110,7 +140,7 @@ async fn supervise<F>(
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     #[tokio::test]
     async fn stopping_the_parent_stops_the_child() {
@@ -132,6 +162,19 @@ mod tests {
         tasks.spawn_until_stopped("sound", async move { seen.store(true, Ordering::Relaxed) });
         tasks.finished().await;
         assert!(ran.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_depend_on_is_begun_anew() {
+        let tasks = Tasks::new();
+        let begun = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&begun);
+        tasks.spawn_anew_on(&tokio::runtime::Handle::current(), "stumbling", move || {
+            let count = Arc::clone(&count);
+            async move { assert!(count.fetch_add(1, Ordering::Relaxed) >= 3, "on purpose") }
+        });
+        tasks.finished().await;
+        assert_eq!(begun.load(Ordering::Relaxed), 4);
     }
 
     #[tokio::test]

@@ -277,7 +277,7 @@ impl Waiting {
 /// Accepts until it is dropped. A permit is taken first, so that overload waits in the kernel's
 /// queue and not in our memory; and only while a client waits, so that no worker keeps a permit
 /// from the others. No error ends the loop, and none makes it spin. Cancel-safe.
-pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Waiting) {
+pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Arc<Waiting>) {
     let mut pause = AcceptPause::default();
     loop {
         // Both fail only when everything ends.

@@ -161,8 +161,10 @@ impl Worker {
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(until.cancelled()))?;
         let seat = Seat { sessions: Arc::default(), tasks: Tasks::new() };
-        let sweeping = sweep_loop(Arc::clone(shared), Arc::clone(&seat.sessions), number == 0);
-        seat.tasks.spawn_on(&handle, sweeping);
+        let (shared, sessions) = (Arc::clone(shared), Arc::clone(&seat.sessions));
+        seat.tasks.spawn_anew_on(&handle, "sweep", move || {
+            sweep_loop(Arc::clone(&shared), Arc::clone(&sessions), number == 0)
+        });
         Ok(Self { runtime: handle, seat, stop, thread })
     }
 
@@ -175,12 +177,18 @@ impl Worker {
     ) {
         for listener in listeners {
             let (shared, seat, gate) = (Arc::clone(shared), self.seat.clone(), gate.clone());
-            self.seat.tasks.spawn_on(&self.runtime, async move {
-                match Waiting::new(listener) {
-                    Ok(listener) => {
-                        gate.run_until_cancelled(accept_loop(shared, seat, listener)).await;
+            let (mut listener, mut waiting) = (Some(listener), None);
+            // The gate keeps the port open: without anybody who accepts, clients would wait for ever.
+            self.seat.tasks.spawn_anew_on(&self.runtime, "accept", move || {
+                let (shared, seat, gate) = (Arc::clone(&shared), seat.clone(), gate.clone());
+                if let Some(listener) = listener.take() {
+                    waiting = watched(listener);
+                }
+                let waiting = waiting.clone();
+                async move {
+                    if let Some(waiting) = waiting {
+                        gate.run_until_cancelled(accept_loop(shared, seat, waiting)).await;
                     }
-                    Err(error) => error!(%error, "cannot watch a listening socket"),
                 }
             });
         }
@@ -196,8 +204,10 @@ impl Worker {
         let sessions = Arc::clone(&self.seat.sessions);
         self.run(async move {
             let departing = sessions.depart();
-            // Each stands as soon as its task was polled; their wake-ups are queued before ours.
-            while sessions.standing.len() < departing {
+            // Each stands as soon as its task was polled; their wake-ups are queued before ours. One
+            // that never does is not waited for once everybody goes on.
+            let place = &sessions.standing;
+            while place.len() < departing && place.departing() {
                 tokio::task::yield_now().await;
             }
             done.await;
@@ -229,6 +239,17 @@ impl Worker {
     }
 }
 
+/// A listening socket that can be waited for.
+fn watched(listener: std::net::TcpListener) -> Option<Arc<Waiting>> {
+    match Waiting::new(listener) {
+        Ok(waiting) => Some(Arc::new(waiting)),
+        Err(error) => {
+            error!(%error, "cannot watch a listening socket");
+            None
+        }
+    }
+}
+
 /// Ends silent sessions, settles byte counts and moves the coarse clock on, for ever.
 async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
@@ -246,7 +267,19 @@ async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use common::config::{Config, Layers};
+    use common::events::Journal;
+    use common::{Member, Source};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::budget::budget;
+    use crate::health::Rank;
+    use crate::pool::{BackendSet, Entry};
+    use crate::{Backend, Balancer};
 
     #[test]
     fn an_idle_session_is_small() {
@@ -254,5 +287,60 @@ mod tests {
         // adds 8 bytes to each socket.
         let most = if cfg!(debug_assertions) { 168 } else { 152 };
         assert!(size_of::<ClientTask>() <= most, "{} bytes", size_of::<ClientTask>());
+    }
+
+    async fn echo(listener: TcpListener, tasks: Tasks) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tasks.spawn(async move {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await.ok();
+            });
+        }
+    }
+
+    async fn talk(client: &mut TcpStream) {
+        client.write_all(b"ping").await.unwrap();
+        client.read_exact(&mut [0; 4]).await.unwrap();
+    }
+
+    /// Panics of a session's task, in the midst of the list of sessions, and of who accepts.
+    #[tokio::test]
+    async fn a_panic_on_a_worker_ends_nothing_but_its_task() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let member = Member {
+            name: "echo".to_owned(),
+            addr: listener.local_addr().unwrap(),
+            source: Source::Static,
+        };
+        let tasks = Tasks::new();
+        tasks.spawn_until_stopped("echo", echo(listener, tasks.clone()));
+        let text = "listen = [\"127.0.0.1:0\"]\nworkers = 2\n";
+        let layers = Layers::from_text(text, Path::new("mainstay.toml")).unwrap();
+        let config = Config::checked(&layers).unwrap();
+        let balancer = Balancer::start(&config, budget(1_024, 100, true), Journal::new()).unwrap();
+        let backend = Arc::new(Backend::new(member, balancer.now()));
+        let entry = Entry { backend, rank: Rank::Usual, slow_start: None };
+        balancer.pool().publish(BackendSet { generation: 1, entries: vec![entry] });
+        balancer.open().unwrap();
+        let addr = balancer.listen()[0];
+        let mut sessions = Vec::new();
+        for _ in 0..8 {
+            let mut client = TcpStream::connect(addr).await.unwrap();
+            talk(&mut client).await;
+            sessions.push(client);
+        }
+        for worker in balancer.workers() {
+            let sessions = Arc::clone(&worker.seat.sessions);
+            worker.run(async { panic!("on purpose") });
+            worker.run(async move { sessions.cut(CloseReason::Idle, |_| panic!("on purpose")) });
+        }
+        for client in &mut sessions {
+            talk(client).await;
+            talk(&mut TcpStream::connect(addr).await.unwrap()).await;
+        }
+        drop(sessions);
+        balancer.emptied().await;
+        balancer.stop();
+        tasks.stop();
     }
 }

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::limits::{CONNECTIONS_MAX, FOLLOWERS_MAX};
 use super::report::{Sources, state_of};
 use super::{Report, histograms};
-use crate::telemetry::{COMMIT, VERSION, lost_lines};
+use crate::telemetry::{COMMIT, VERSION, lost_lines, panics};
 
 /// All metrics in Prometheus' text format.
 pub(super) fn render(report: &Report) -> String {
@@ -59,6 +59,7 @@ fn program(report: &Report) {
     gauge!(names::READY).set(flag(report.ready().is_ok()));
     gauge!(names::LISTENING).set(flag(report.balancer().listening()));
     counter!(names::LOG_LINES_LOST).absolute(lost_lines() as u64);
+    counter!(names::PANICS).absolute(panics());
     let (done, given_up) = report.desk().counts();
     counter!(names::HANDOVERS, "result" => "done").absolute(done);
     counter!(names::HANDOVERS, "result" => "given_up").absolute(given_up);

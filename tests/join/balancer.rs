@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::place::Place;
 use crate::support::admin::AdminConnection;
-use crate::support::command::run;
+use crate::support::command::{Outcome, run};
 use crate::support::{Host, eventually, until};
 
 /// A running balancer.
@@ -144,6 +144,14 @@ impl Coordinator {
         self.try_status().map_or(0, up)
     }
 
+    /// The addresses of its backends.
+    pub(crate) fn addrs(&self) -> Vec<String> {
+        let backends = self.try_status().unwrap().backends;
+        let mut addrs: Vec<_> = backends.into_iter().map(|backend| backend.addr).collect();
+        addrs.sort();
+        addrs
+    }
+
     /// Where it keeps what survives it.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
@@ -159,12 +167,17 @@ impl Coordinator {
         self.ticket_with(&[])
     }
 
+    /// How a subcommand of `mainstay ticket` ends.
+    pub(crate) fn ticket_command(&self, verb: &str, flags: &[&str]) -> Outcome {
+        let mut command = self.place.mainstay();
+        command.args(["ticket", verb, "--admin"]);
+        command.arg(format!("unix:{}", self.admin().display())).args(flags);
+        run(command)
+    }
+
     /// A new ticket with these flags.
     pub(crate) fn ticket_with(&self, flags: &[&str]) -> Vec<String> {
-        let mut command = self.place.mainstay();
-        command.args(["ticket", "create", "--admin"]);
-        command.arg(format!("unix:{}", self.admin().display())).args(flags);
-        let outcome = run(command);
+        let outcome = self.ticket_command("create", flags);
         assert_eq!(outcome.code, Some(0), "{}", outcome.err);
         let line = outcome.out.lines().find(|line| line.contains("mainstay join ")).unwrap();
         let ticket = line.split_once("mainstay join ").unwrap().1;

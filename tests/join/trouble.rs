@@ -7,6 +7,8 @@ use rustix::process::Signal;
 use crate::machine::Machine;
 use crate::story::Beginning;
 use crate::support::command::{MAINSTAY, run};
+use crate::support::disk::Disk;
+use crate::support::until;
 
 const VERSION: &str = "v1.20.2";
 
@@ -137,7 +139,7 @@ fn a_rerun_waits_for_a_kubeadm_whose_parent_was_killed() {
     assert!(said.contains("kubeadm that one has started"), "{said}");
     // kubeadm ends well; its end was not seen, and everything is there.
     machine.wish("");
-    crate::support::until("kubeadm ends", || {
+    until("kubeadm ends", || {
         let again = machine.start("join", &[]);
         let (status, _) = again.end();
         status.success()
@@ -175,7 +177,7 @@ fn the_agent_dies_while_it_makes_credentials() {
     *begun.etcd.stuck.lock() = Some("POST /apis/rbac".to_owned());
     let joining = machine.start("join", &begun.ticket);
     begun.agent.until_said("making credentials");
-    crate::support::until("the upload has begun", || !begun.etcd.secrets().is_empty());
+    until("the upload has begun", || !begun.etcd.secrets().is_empty());
     begun.agent.signal(Signal::KILL);
     *begun.etcd.stuck.lock() = None;
     begun.agent = begun.first.start("agent", &[]);
@@ -253,4 +255,63 @@ fn secrets_come_from_a_file_too() {
     let mut command = std::process::Command::new(MAINSTAY);
     command.args(["join", "127.0.0.1:1"]);
     assert_eq!(run(command).code, Some(64));
+}
+
+#[test]
+fn what_a_full_disk_cannot_keep_never_happened() {
+    let coordinator = crate::balancer::Coordinator::start();
+    let Some(disk) = Disk::over(&coordinator.state_dir(), "64k") else { return };
+    coordinator.ticket();
+    let tickets = || {
+        let listed = coordinator.ticket_command("list", &["-o", "json"]).out;
+        serde_json::from_str::<Vec<serde_json::Value>>(&listed).unwrap().len()
+    };
+    disk.fill();
+    let refused = coordinator.ticket_command("create", &[]);
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert!(refused.err.contains("cannot write its state"), "{refused:?}");
+    assert_eq!(tickets(), 1);
+    disk.clear();
+    coordinator.ticket();
+    assert_eq!(tickets(), 2);
+}
+
+#[test]
+fn a_damaged_registry_makes_no_wrong_member() {
+    let begun = Beginning::of(VERSION);
+    let second = begun.machine("master1", VERSION);
+    second.run("join", &begun.ticket);
+    let coordinator = &begun.coordinator;
+    coordinator.until_up(2);
+    let known = coordinator.addrs();
+    let file = |name: &str| coordinator.state_dir().join(name);
+    let damage = |name: &str| std::fs::write(file(name), b"\xff{]rubbish\0").unwrap();
+    let restarted_with = |damaged: &[&str]| {
+        coordinator.kill();
+        damaged.iter().for_each(|name| damage(name));
+        coordinator.run();
+        let aside = |name: &&str| file(&format!("{name}.damaged")).exists();
+        assert!(damaged.iter().all(aside), "{}", coordinator.said());
+    };
+    let (registry, members) = ("coordinator.json", "members.json");
+
+    // While it runs nobody reads them, and the next change writes the registry anew.
+    damage(registry);
+    damage(members);
+    coordinator.ticket();
+    assert_eq!(std::fs::read(file(registry)).unwrap().first(), Some(&b'{'));
+    coordinator.until_up(2);
+    // Each makes good for the other.
+    for damaged in [members, registry] {
+        restarted_with(&[damaged]);
+        coordinator.until_up(2);
+        assert_eq!(coordinator.addrs(), known, "{damaged}");
+        until("the members are kept", || {
+            let kept = std::fs::read_to_string(file(members)).unwrap_or_default();
+            known.iter().all(|addr| kept.contains(addr))
+        });
+    }
+    restarted_with(&[members, registry]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(coordinator.addrs(), Vec::<String>::new(), "nobody is made up");
 }

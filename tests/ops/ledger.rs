@@ -3,16 +3,15 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::support::command::{MAINSTAY, run};
-use crate::support::{
-    Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, skipped, until,
-};
+use crate::support::disk::Disk;
+use crate::support::{Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, until};
 
 fn kept_in(ledger: &Path, backend: &Backend) -> Balancer {
     let config = format!("ledger = \"{}\"\n", ledger.display());
@@ -184,31 +183,14 @@ fn a_renamed_file_is_left_alone_after_the_signal() {
     }
 }
 
-/// A file system that is unmounted when it goes.
-struct Mount(PathBuf);
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        Command::new("umount").arg(&self.0).status().ok();
-    }
-}
-
 #[test]
 fn a_full_disk_costs_lines_and_nothing_else() {
-    if !rustix::process::geteuid().is_root() {
-        return skipped("only root can mount a small file system");
-    }
     let dir = tempfile::tempdir().unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(dir.path());
-    if run(mount).code != Some(0) {
-        return skipped("this machine does not let us mount");
-    }
-    let mount = Mount(dir.path().to_owned());
+    let Some(disk) = Disk::over(dir.path(), "64k") else { return };
     let path = dir.path().join("connections.log");
     let backend = Backend::new(Behaviour::Echo);
     let balancer = kept_in(&path, &backend);
-    std::fs::write(dir.path().join("filler"), vec![b'x'; 60 * 1024]).unwrap();
+    disk.fill();
     let lost = || balancer.metric("mainstay_ledger_lost_total");
     let mut ended = 0;
     while lost() < 30.0 {
@@ -220,7 +202,7 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     let before = lines(&path).len();
     let warned = balancer.log().matches("the ledger takes no lines").count();
     assert_eq!(warned, 1, "said once");
-    std::fs::remove_file(dir.path().join("filler")).unwrap();
+    disk.clear();
     until("lines again", || {
         Client::established(balancer.addr).unwrap().reset();
         lines(&path).len() > before
@@ -229,8 +211,6 @@ fn a_full_disk_costs_lines_and_nothing_else() {
         let written = balancer.metric("mainstay_ledger_lines_total");
         written + lost() == balancer.metric("mainstay_connections_accepted_total")
     });
-    drop(balancer);
-    drop(mount);
 }
 
 #[test]

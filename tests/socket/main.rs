@@ -25,6 +25,8 @@ mod dial;
 
 mod limits;
 
+mod faults;
+
 mod log;
 
 mod reload;

@@ -9,6 +9,7 @@ pub(crate) mod backend;
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod command;
+pub(crate) mod disk;
 pub(crate) mod netns;
 pub(crate) mod pattern;
 pub(crate) mod process;

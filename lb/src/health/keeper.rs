@@ -11,6 +11,7 @@ mod notes;
 mod record;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,9 +158,9 @@ impl Keeper {
                     let membership = Arc::clone(&feed.borrow_and_update());
                     self.follow(&membership);
                 }
-                Some(report) = self.reports.1.recv() => self.hear(&report),
+                Some(report) = self.reports.1.recv() => survived(|| self.hear(&report)),
                 Some(command) = self.commands.recv() => self.obey(command).await,
-                _ = tick.tick() => self.let_time_pass(),
+                _ = tick.tick() => survived(|| self.let_time_pass()),
             }
         }
     }
@@ -376,4 +377,9 @@ impl Keeper {
             error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
         }
     }
+}
+
+/// A mistake in one verdict must not be the end of all verdicts; who watches for panics tells.
+fn survived(act: impl FnOnce()) {
+    catch_unwind(AssertUnwindSafe(act)).ok();
 }

@@ -1,0 +1,140 @@
+//! Faults inside: what the balancer itself lacks, while data flows.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::support::admin::{AdminConnection, metric_in};
+use crate::support::disk::Disk;
+use crate::support::{Backend, Behaviour, Client, Ending, Pattern, Setup, process, until};
+
+const MIB: u64 = 1 << 20;
+
+/// Sessions with messages both ways, and new connections one after the other.
+struct Flow {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Flow {
+    fn start(addr: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let established = |_| Client::established(addr).unwrap();
+            let mut sessions: Vec<_> = (0..10).map(established).collect();
+            let mut connections = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                sessions.iter_mut().for_each(|session| session.echo(b"flows").unwrap());
+                Client::established(addr).unwrap();
+                connections += 1;
+            }
+            connections
+        });
+        Self { stop, thread }
+    }
+
+    /// Nobody has noticed anything.
+    fn undisturbed(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        assert!(self.thread.join().unwrap() > 0, "no connection was made meanwhile");
+    }
+}
+
+/// Lets a process open no further file, or as many as before.
+fn limit_files(pid: u32, most: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: most.or(maximum), maximum }).unwrap();
+}
+
+/// The lowest number that no open file of a process has.
+fn lowest_free(pid: u32) -> u64 {
+    let open = |number: &u64| !std::path::Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
+    (0..).find(open).unwrap()
+}
+
+/// Sends the pattern from its second byte on and then reads as much, which must be the same.
+fn bulk_both_ways(mut client: Client, length: u64) {
+    let mut pattern = Pattern::new();
+    pattern.pass(1);
+    while pattern.passed < length {
+        let sent = client.0.write(pattern.next(length - pattern.passed)).unwrap();
+        pattern.pass(sent);
+    }
+    client.end();
+    let mut back = Pattern::new();
+    client.receive(&mut back, length, |_| ());
+    assert_eq!(back.passed, length);
+    assert_eq!(client.ending(), Ending::Eof);
+}
+
+#[test]
+fn without_descriptors_for_pipes_bulk_is_copied_byte_for_byte() {
+    const LENGTH: u64 = 32 * MIB;
+    let backend = Backend::new(Behaviour::ReceiveThenSend(LENGTH));
+    let balancer = Setup::backends(&[backend.addr]).start();
+    let mut admin = AdminConnection::open(&balancer.admin).unwrap();
+    let mut metric = |name: &str| metric_in(&admin.ask("GET", "/metrics").unwrap().body, name);
+    let begun = || {
+        let mut client = Client::connect(balancer.addr).unwrap();
+        client.0.write_all(Pattern::new().next(1)).unwrap();
+        client
+    };
+    let clients = [begun(), begun()];
+    until("both sessions are established", || backend.received() == 2);
+
+    process::descriptors(balancer.pid());
+    limit_files(balancer.pid(), Some(lowest_free(balancer.pid())));
+    clients
+        .map(|client| std::thread::spawn(move || bulk_both_ways(client, LENGTH)))
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    assert!(metric("mainstay_pipes_denied_total") > 0.0);
+    until("the backend has read to the end", || backend.ended() == 2);
+    assert_eq!((backend.received(), backend.faults()), (2 * LENGTH, 0));
+
+    limit_files(balancer.pid(), None);
+    bulk_both_ways(begun(), LENGTH);
+    assert!(!balancer.log().contains("panic"), "{}", balancer.log());
+}
+
+#[test]
+fn a_full_disk_of_the_state_directory_disturbs_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::over(dir.path(), "64k") else { return };
+    let backends = [Backend::new(Behaviour::Echo), Backend::new(Behaviour::Echo)];
+    let [known, remembered] = [backends[0].addr, backends[1].addr];
+    let file = dir.path().join("members.json");
+    let member =
+        format!("{{\"name\":\"old\",\"addr\":\"{remembered}\",\"source\":\"kubernetes\"}}");
+    std::fs::write(&file, format!("{{\"version\":1,\"members\":[{member}]}}")).unwrap();
+    let config = |backends: &[SocketAddr]| {
+        let named: Vec<_> = backends.iter().map(ToString::to_string).collect();
+        format!("backends = {named:?}\n")
+    };
+    let setup = Setup::backends(&[]).config(config(&[known])).state_dir(dir.path());
+    let balancer = setup.start();
+    let kept = || std::fs::read_to_string(&file).unwrap_or_default();
+    let failures = || balancer.metric("mainstay_state_write_failures_total{file=\"members\"}");
+    until("the members are kept", || kept().contains(&remembered.to_string()));
+    let flow = Flow::start(balancer.addr);
+
+    disk.fill();
+    let before = kept();
+    // It is the configuration's from now on, so the file is to be written without it.
+    balancer.reload(&config(&[known, remembered]), "applied");
+    until("the write fails", || failures() > 0.0);
+    assert_eq!(kept(), before, "the old file is whole");
+    balancer.until_state(remembered, common::status::BackendState::Up);
+
+    disk.clear();
+    balancer.reload(&config(&[known]), "applied");
+    until("the write succeeds", || !kept().contains(&remembered.to_string()));
+    flow.undisturbed();
+    assert_eq!(backends.iter().map(Backend::resets).sum::<u64>(), 0);
+}
