@@ -16,7 +16,11 @@ mod support;
 
 mod giver;
 
+mod killed;
+
 mod kinds;
+
+mod ports;
 
 mod records;
 

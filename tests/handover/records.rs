@@ -32,6 +32,7 @@ fn no_counter_goes_back() {
         balancer.row(backend.addr).is_some_and(|row| row.sent_bytes >= 44)
     });
     let before = growing(&balancer);
+    let first = balancer.metric("mainstay_membership_generation");
     for _ in 0..2 {
         hand_over(&balancer);
     }
@@ -42,6 +43,8 @@ fn no_counter_goes_back() {
         assert!(now >= *value, "{series}: {value} before, {now} after");
     }
     assert!(before.values().filter(|value| **value > 0.0).count() > 20, "{before:?}");
+    let generation = balancer.metric("mainstay_membership_generation");
+    assert!(generation >= first + 2.0, "{first} before, {generation} after two processes");
     let events = balancer.ask("GET", "/v1/events?follow=false").body;
     assert!(events.contains("drained") && events.contains("took over 1 session"), "{events}");
 }

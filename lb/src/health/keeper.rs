@@ -87,6 +87,8 @@ pub struct Keeper {
     /// Whether the port stays open while nobody serves.
     listen_when_empty: bool,
     generation: u64,
+    /// Memberships of the processes before.
+    earlier: u64,
     wards: Vec<Ward>,
     /// Who was a member before, while nobody else can serve yet.
     leaving: Vec<Entry>,
@@ -128,6 +130,7 @@ impl Keeper {
             method,
             listen_when_empty,
             generation: 0,
+            earlier: 0,
             wards: Vec::new(),
             leaving: Vec::new(),
             idle_since: None,
@@ -184,7 +187,7 @@ impl Keeper {
         }
         old.iter().for_each(|ward| ward.prober.stop());
         self.let_leave(&old);
-        self.generation = membership.generation;
+        self.generation = self.earlier.saturating_add(membership.generation);
         info!(generation = self.generation, members = self.wards.len(), "membership applied");
         self.note_membership(&added, &old);
         self.publish();

@@ -144,8 +144,9 @@ impl Heir {
             self.state = next;
             match act {
                 TakerAct::SayHolding => {
-                    let sessions = self.received;
-                    self.channel.say(&Frame::Holding { sessions }, &[]).await?;
+                    let frame = Frame::Holding { sessions: self.received };
+                    // If it is gone, that is heard next, and everything is here.
+                    self.channel.say(&frame, &[]).await.ok();
                 }
                 TakerAct::TryToken if event == TakerEvent::Closed => {
                     self.try_token_of_the_dying(balancer).await?;

@@ -33,9 +33,10 @@ impl Keeper {
     }
 
     /// Begins with what another keeper knew: its members are not PENDING again, and nobody who was
-    /// drained is not any more. To be called before [`Keeper::run`].
+    /// drained is not any more. The number of the membership goes on. To be called before [`Keeper::run`].
     pub fn inherit(&mut self, estate: &Estate) {
         self.inherited = (estate.wards.clone(), self.balancer.now().after(INHERITED_FOR));
         self.rebalancer = estate.rebalancer.clone();
+        self.earlier = estate.generation;
     }
 }
