@@ -190,6 +190,8 @@ metrics! {
         "Admin clients that were cut off because they did not take their answer for 10 s.";
     LOG_LINES_LOST = "mainstay_log_lines_lost_total", Counter, "",
         "Log lines that were lost, because whoever reads stderr did not keep up.";
+    WORKER_TASKS = "mainstay_worker_tasks", Gauge, "",
+        "Tasks on the workers: one for each connection, and a few that stay.";
     PANICS = "mainstay_panics_total", Counter, "",
         "Mistakes in the program that ended one of its tasks or sessions; the others went on.";
 }

@@ -284,6 +284,12 @@ impl Balancer {
         self.workers.len()
     }
 
+    /// Tasks that run on the threads that move bytes.
+    #[must_use]
+    pub fn worker_tasks(&self) -> usize {
+        self.workers.iter().map(Worker::tasks).sum()
+    }
+
     /// The pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {

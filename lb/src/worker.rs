@@ -194,6 +194,11 @@ impl Worker {
         }
     }
 
+    /// Tasks that run on this worker.
+    pub(crate) fn tasks(&self) -> usize {
+        self.seat.tasks.running()
+    }
+
     /// Runs a task on this worker's thread.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.seat.tasks.spawn_on(&self.runtime, task);

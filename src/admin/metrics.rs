@@ -102,6 +102,7 @@ fn sources(sources: &Sources) {
 fn connections(report: &Report) {
     let balancer = report.balancer();
     gauge!(names::CONNECTIONS).set(count(balancer.open_connections()));
+    gauge!(names::WORKER_TASKS).set(count(balancer.worker_tasks()));
     gauge!(names::CONNECTIONS_LIMIT).set(count(balancer.connection_limit()));
     counter!(names::CONNECTIONS_ACCEPTED).absolute(balancer.accepted());
     for (reason, ended) in balancer.closes().iter() {

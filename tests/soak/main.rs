@@ -17,15 +17,22 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use support::{Backend, Behaviour, Client, Setup, process, skipped, until};
 
 /// Time between two connections of the churn: half of what one backend may get new.
 const CHURN_STEP: Duration = Duration::from_millis(10);
+
+/// Connections of one flood.
+const FLOOD: u8 = 50;
+
+/// Clients that speak a byte at a time.
+const CRAWLERS: usize = 20;
 
 /// Growth of the resident memory over the second half that is no leak, as a part: the allocator
 /// breathes.
@@ -44,7 +51,7 @@ fn come_and_go(addr: SocketAddr, number: u64, seen: &Seen) {
         seen.refused.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    let spoke = match number % 8 {
+    let spoke = match number % 12 {
         // Ends in order.
         0..=2 => client.echo(b"request"),
         // Half-closes and reads to the end.
@@ -60,11 +67,53 @@ fn come_and_go(addr: SocketAddr, number: u64, seen: &Seen) {
             client.0.write_all(b"half a mess").ok();
             return client.reset();
         }
+        // Resets after each number of bytes in turn.
+        7 => {
+            client.0.write_all(&[b'x'; 64][..number as usize / 12 % 64]).ok();
+            return client.reset();
+        }
+        // Ends its half and never reads, or reads only a part and goes.
+        8 => {
+            client.0.write_all(&[b'x'; 4096]).ok();
+            client.end();
+            Ok(())
+        }
+        9 => client.0.write_all(&[b'x'; 64 * 1024]).map(|()| drop(client.0.read(&mut [0; 100]))),
+        10 if number.is_multiple_of(5) => return flood(addr, number),
         // Pretends to begin a TLS hello that never ends.
         _ => client.0.write_all(b"\x16\x03\x01\x3f\xff\x01\x00").map(drop),
     };
     if spoke.is_err() {
         seen.cut.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Many at once that say nothing, from one source or each from its own. What becomes of them is their
+/// affair.
+fn flood(addr: SocketAddr, number: u64) {
+    let sources = if number % 120 == 10 { 1 } else { FLOOD };
+    let connect = |index: u8| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let source = [127, 0, 1, 1 + index % sources];
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // In progress is all that can be had.
+        socket.connect(&addr.into()).ok();
+        socket
+    };
+    drop((0..FLOOD).map(connect).collect::<Vec<_>>());
+}
+
+/// Clients that send a byte now and then and read as slowly; they do nothing wrong.
+fn crawl(addr: SocketAddr, seen: &Seen) {
+    let mut clients: Vec<_> = (0..CRAWLERS).map(|_| Client::established(addr).unwrap()).collect();
+    while !seen.stop.load(Ordering::Relaxed) {
+        for client in &mut clients {
+            if client.echo(b"x").is_err() {
+                seen.cut.fetch_add(1, Ordering::Relaxed);
+            }
+            std::thread::sleep(CHURN_STEP);
+        }
     }
 }
 
@@ -76,26 +125,31 @@ struct Seen {
     stop: AtomicBool,
 }
 
-/// Memory and descriptors at one moment.
+/// Memory, descriptors and threads at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     resident: u64,
     descriptors: usize,
+    threads: usize,
 }
 
 fn sample(pid: u32) -> Sample {
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    Sample { resident: process::resident(pid), descriptors }
+    let count = |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+    Sample { resident: process::resident(pid), descriptors: count("fd"), threads: count("task") }
 }
 
-/// The median of the memory and of the descriptors.
+/// The median of each.
 fn median(samples: &[Sample]) -> Sample {
-    let mut resident: Vec<u64> = samples.iter().map(|sample| sample.resident).collect();
-    let mut descriptors: Vec<usize> = samples.iter().map(|sample| sample.descriptors).collect();
-    resident.sort_unstable();
-    descriptors.sort_unstable();
-    let middle = samples.len() / 2;
-    Sample { resident: resident[middle], descriptors: descriptors[middle] }
+    fn middle<T: Ord + Copy>(values: impl Iterator<Item = T>) -> T {
+        let mut values: Vec<T> = values.collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    }
+    Sample {
+        resident: middle(samples.iter().map(|sample| sample.resident)),
+        descriptors: middle(samples.iter().map(|sample| sample.descriptors)),
+        threads: middle(samples.iter().map(|sample| sample.threads)),
+    }
 }
 
 #[test]
@@ -114,11 +168,15 @@ fn what_it_holds_stays_flat() {
     }
     let balancer = setup.start();
     let (pid, addr) = (balancer.pid(), balancer.addr);
-    let bare = sample(pid).descriptors;
+    let bare = sample(pid);
+    // One accepts for each address and one sweeps, on each worker.
+    let tasks = || balancer.metric("mainstay_worker_tasks");
+    let idle_tasks = tasks();
     let mut held: Vec<_> = (0..sessions).map(|_| Client::established(addr).unwrap()).collect();
     let seen = Seen::default();
     let mut samples = Vec::new();
     std::thread::scope(|scope| {
+        scope.spawn(|| crawl(addr, &seen));
         scope.spawn(|| {
             for number in 0.. {
                 if seen.stop.load(Ordering::Relaxed) {
@@ -155,8 +213,10 @@ fn what_it_holds_stays_flat() {
     until("nothing is open any more", || balancer.status().connections.open == 0);
     until("no descriptor is left behind", || {
         let pipes_kept_and_probes = 16;
-        sample(pid).descriptors <= bare + pipes_kept_and_probes
+        sample(pid).descriptors <= bare.descriptors + pipes_kept_and_probes
     });
-    let log = balancer.log();
-    assert!(!log.contains("panic"), "{log}");
+    until("no task is left behind", || tasks() == idle_tasks);
+    // Those that wait for a disk come and go.
+    assert!(sample(pid).threads <= bare.threads, "{:?}", sample(pid));
+    assert_eq!(balancer.metric("mainstay_panics_total"), 0.0, "{}", balancer.log());
 }
