@@ -198,8 +198,8 @@ mod tests {
             measures.probed(outcome, time);
         }
         assert!(measures.probes().all(|(_, count)| count == 1));
-        // Ready, Alive, Unidentified, NotReady, Slow: whoever is not known yet has answered too.
-        assert_eq!(measures.answer.snapshot().count(), 5, "those that answered");
+        // Ready, Alive, Unidentified, NotReady, Outdated, Slow: whoever is not known yet has answered too.
+        assert_eq!(measures.answer.snapshot().count(), 6, "those that answered");
         assert_eq!(measures.last_answer(), Some(time));
         State::ALL.into_iter().for_each(|state| measures.entered(state));
         measures.entered(State::Dead);

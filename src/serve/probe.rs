@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bootstrap::kubeadm::CaPin;
 use bootstrap::kubernetes::ClusterCa;
 use common::config::{Config, ProbeKind};
-use lb::health::identity::{ClientIdentity, client_config};
+use lb::health::identity::{ClientIdentity, ProbeIdentity};
 use lb::health::prober::ProbeMethod;
 
 /// Largest PEM file: a bundle of a few CAs is below 64 KiB.
@@ -39,9 +39,13 @@ pub(super) fn method(
         None => None,
     };
     let identity = client.as_ref().map(|(certificate, key)| ClientIdentity { certificate, key });
-    let tls = client_config(ca.as_deref(), identity).map_err(|error| error.to_string())?;
+    let identity =
+        ProbeIdentity::new(ca.as_deref(), identity).map_err(|error| error.to_string())?;
     let unidentified = ca.is_none() && wanted;
-    Ok(if unidentified { ProbeMethod::Unidentified(tls) } else { ProbeMethod::Https(tls) })
+    Ok(match unidentified {
+        true => ProbeMethod::Unidentified(identity),
+        false => ProbeMethod::Https(identity),
+    })
 }
 
 /// The CA of the file, if it has the pin that the operator gave as well.

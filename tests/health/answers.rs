@@ -96,6 +96,34 @@ fn a_master_of_another_cluster_gets_no_connection() {
     assert_eq!(balancer.row(theirs.addr).unwrap().connections_total, 0);
 }
 
+/// Or one that will be valid: it may be our clock that is wrong.
+#[test]
+fn a_certificate_that_is_not_valid_now_keeps_its_streams_and_serves_if_nobody_else_does() {
+    let [good, ended] = Pki::good_and_ended();
+    let (mut other, mut master) = (Master::new(&good), Master::new(&good));
+    let balancer = Setup::backends(&[other.addr, master.addr]).cluster_ca(&good.ca()).start();
+    master.crash();
+    master.start(&ended);
+    until_state(&balancer, &master, BackendState::Drain);
+    let why = balancer.row(master.addr).unwrap().why;
+    assert!(why.contains("not valid yet, by our clock"), "{why}");
+    let trust = Trust::of(&good.ca());
+    for _ in 0..20 {
+        assert_eq!(trust.ask(balancer.addr).unwrap(), other.port());
+    }
+    other.crash();
+    other.start(&ended);
+    until_state(&balancer, &other, BackendState::Drain);
+    let reached = || -> u64 {
+        let rows = [master.addr, other.addr].map(|addr| balancer.row(addr).unwrap());
+        rows.iter().map(|row| row.connections_total).sum()
+    };
+    let before = reached();
+    // Clients whose clock is right refuse such a master; they reach it all the same.
+    assert!(trust.ask(balancer.addr).is_err());
+    assert!(reached() > before);
+}
+
 #[test]
 fn a_master_that_comes_back_as_another_clusters_is_found_out_before_its_next_probe() {
     let (pki, other) = (Pki::new(), Pki::new());

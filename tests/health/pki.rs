@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// The files of one cluster.
@@ -19,15 +19,29 @@ impl Pki {
 
     /// For masters and balancers at these addresses.
     pub(crate) fn naming(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self::of(&ca(), addresses, |_| ())
+    }
+
+    /// Of one cluster, on loopback: a certificate as it should be, and one that has ended.
+    pub(crate) fn good_and_ended() -> [Self; 2] {
+        let ca = ca();
+        let ended = |params: &mut CertificateParams| params.not_after = date_time_ymd(2001, 1, 1);
+        let own = || [Ipv4Addr::LOCALHOST.into()];
+        [Self::of(&ca, own(), |_| ()), Self::of(&ca, own(), ended)]
+    }
+
+    fn of(
+        (pem, issuer): &(String, Issuer<'_, KeyPair>),
+        addresses: impl IntoIterator<Item = IpAddr>,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let pki = Self { dir: tempfile::tempdir().unwrap() };
-        let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        pki.write("ca.pem", &params.self_signed(&key).unwrap().pem());
-        let issuer = Issuer::new(params, key);
+        pki.write("ca.pem", pem);
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = addresses.into_iter().map(|ip| ip.to_string()).collect();
-        let params = CertificateParams::new(names).unwrap();
-        pki.write("serving.pem", &params.signed_by(&key, &issuer).unwrap().pem());
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        pki.write("serving.pem", &params.signed_by(&key, issuer).unwrap().pem());
         pki.write("serving.key", &key.serialize_pem());
         pki
     }
@@ -45,4 +59,11 @@ impl Pki {
     pub(crate) fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
+}
+
+/// A new CA, and what signs in its name.
+fn ca() -> (String, Issuer<'static, KeyPair>) {
+    let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
 }

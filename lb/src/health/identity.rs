@@ -1,16 +1,21 @@
 //! How the probes know that a backend is an apiserver of our cluster.
 //!
-//! With the cluster's CA its certificate must chain to it and name the address we dialled. Without
+//! With the cluster's CA its certificate must chain to it and name the address we dialled; whether it
+//! is valid now is another question, to which our clock may have the wrong answer. Without
 //! one any certificate is accepted: the probe then tells health and no identity, and sends nothing
 //! that a stranger could use.
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError as Outdated, ClientConfig, CommonState, DigitallySignedStruct, Error,
+    RootCertStore, SignatureScheme,
+};
 
 /// Why a TLS configuration for the probes cannot be made. The operator must mend the file.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +42,46 @@ pub struct ClientIdentity<'a> {
     pub key: &'a [u8],
 }
 
-/// The TLS configuration of the probes: which apiservers they believe and who they say they are.
+/// Which apiservers the probes believe, and who they say they are.
+#[derive(Clone, Debug)]
+pub struct ProbeIdentity {
+    /// For the handshake. It does not look at the time of a certificate.
+    pub tls: Arc<ClientConfig>,
+    /// Looks at the time too; none without a CA.
+    strict: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl ProbeIdentity {
+    /// Of a cluster with this CA.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn new(
+        ca: Option<&[u8]>,
+        client: Option<ClientIdentity<'_>>,
+    ) -> Result<Self, IdentityError> {
+        let strict = ca.map(verifier).transpose()?;
+        let tls = match &strict {
+            Some(strict) => configured(Arc::new(AtAnyTime(Arc::clone(strict))), client)?,
+            None => client_config(None, client)?,
+        };
+        Ok(Self { tls, strict })
+    }
+
+    /// Whether the certificate of a finished handshake has ended, or is not valid yet. It is right in
+    /// all else.
+    #[must_use]
+    pub fn is_outdated(&self, connection: &CommonState, name: &ServerName<'_>) -> bool {
+        let (Some(strict), Some([own, between @ ..])) =
+            (&self.strict, connection.peer_certificates())
+        else {
+            return false;
+        };
+        strict.verify_server_cert(own, between, name, &[], UnixTime::now()).is_err()
+    }
+}
+
+/// A TLS configuration that believes the apiservers of a cluster with this CA.
 ///
 /// # Errors
 /// See [`IdentityError`].
@@ -45,16 +89,29 @@ pub fn client_config(
     ca: Option<&[u8]>,
     client: Option<ClientIdentity<'_>>,
 ) -> Result<Arc<ClientConfig>, IdentityError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    match ca {
+        Some(pem) => configured(verifier(pem)?, client),
+        None => configured(Arc::new(AnyCertificate(provider())), client),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn verifier(pem: &[u8]) -> Result<Arc<WebPkiServerVerifier>, IdentityError> {
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(pem)?), provider());
+    builder.build().map_err(|error| unusable("the cluster CA", &error))
+}
+
+fn configured(
+    verifier: Arc<dyn ServerCertVerifier>,
+    client: Option<ClientIdentity<'_>>,
+) -> Result<Arc<ClientConfig>, IdentityError> {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable("the TLS library", &error))?;
-    let builder = match ca {
-        Some(pem) => builder.with_root_certificates(roots(pem)?),
-        None => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        }
-    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match client {
         Some(client) => {
             let chain = certificates("the client certificate", client.certificate)?;
@@ -90,6 +147,69 @@ fn certificates(
 
 fn unusable(what: &'static str, error: &dyn std::fmt::Display) -> IdentityError {
     IdentityError::Unusable { what, reason: error.to_string() }
+}
+
+/// Times that are tried: one for each certificate of a chain, and more than any chain has.
+const TIMES_MAX: usize = 8;
+
+/// Verifies all but the time. A clock that is wrong, ours or that of whoever made the certificate,
+/// does not make another cluster of it.
+#[derive(Debug)]
+struct AtAnyTime(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AtAnyTime {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        mut now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut times = 0..TIMES_MAX;
+        loop {
+            let verified = self.0.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
+            match verified {
+                Err(Error::InvalidCertificate(Outdated::ExpiredContext { not_after, .. }))
+                    if times.next().is_some() =>
+                {
+                    now = not_after;
+                }
+                Err(Error::InvalidCertificate(Outdated::NotValidYetContext {
+                    not_before, ..
+                })) if times.next().is_some() => now = not_before,
+                verified => return verified,
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Accepts any certificate, and still checks that the peer holds its key.

@@ -2,7 +2,7 @@
 //! backend may get.
 //!
 //! ```text
-//!            2 good                 500, operator
+//!            2 good                 500, certificate, operator
 //! PENDING ----------> UP --------------------------> DRAIN
 //!                     | ^ 2 good from anywhere         | port closed for 70 s
 //!       3 slow/silent v |                              v
@@ -96,8 +96,8 @@ pub enum Rank {
     Usual,
     /// Only if no backend is usual: it is suspect.
     LastChoice,
-    /// Only if there is no other at all: it says that it is not ready. An etcd gap makes all
-    /// masters say so at once.
+    /// Only if there is no other at all: it says that it is not ready, or its certificate is not valid
+    /// now. An etcd gap makes all masters say so at once, and so does a wrong clock of ours.
     FailOpen,
     /// Not at all.
     Never,
@@ -297,6 +297,11 @@ impl HealthJudge {
         }
         if outcome == Outcome::NotReady {
             return Some((State::Drain, "one answer that it is not ready"));
+        }
+        // Clients whose clock is right would not take it. If it is our clock that is wrong, all of
+        // them are so, and all serve.
+        if outcome == Outcome::Outdated {
+            return Some((State::Drain, "one certificate that is not valid now"));
         }
         if self.hard >= FALL_HARD && self.refused < FALL_REFUSED {
             return Some((State::Dead, "3 probes in a row without a connection"));

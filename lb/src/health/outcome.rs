@@ -16,6 +16,9 @@ pub enum Outcome {
     Unidentified,
     /// It answered that it is not ready (500).
     NotReady,
+    /// Its certificate is of our cluster and for this address, but has ended or is not valid yet, by
+    /// our clock.
+    Outdated,
     /// TLS answered, HTTP did not in time.
     Slow,
     /// TCP connected, TLS did not answer in time.
@@ -30,11 +33,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Alive,
         Self::Unidentified,
         Self::NotReady,
+        Self::Outdated,
         Self::Slow,
         Self::Silent,
         Self::Refused,
@@ -51,7 +55,15 @@ impl Outcome {
     /// Whether TLS answered, so that the process runs.
     #[must_use]
     pub fn answered(self) -> bool {
-        matches!(self, Self::Ready | Self::Alive | Self::Unidentified | Self::NotReady | Self::Slow)
+        match self {
+            Self::Ready
+            | Self::Alive
+            | Self::Unidentified
+            | Self::NotReady
+            | Self::Outdated
+            | Self::Slow => true,
+            Self::Silent | Self::Refused | Self::ConnectTimeout | Self::WrongIdentity => false,
+        }
     }
 
     /// As metrics name it.
@@ -62,6 +74,7 @@ impl Outcome {
             Self::Alive => "alive",
             Self::Unidentified => "unidentified",
             Self::NotReady => "not_ready",
+            Self::Outdated => "outdated",
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Refused => "refused",
@@ -78,6 +91,7 @@ impl fmt::Display for Outcome {
             Self::Alive => "it answered, but may not say whether it is ready (401, 403 or 404)",
             Self::Unidentified => "it answered, but the cluster's CA is not known yet",
             Self::NotReady => "/readyz answered that it is not ready",
+            Self::Outdated => "its certificate has ended or is not valid yet, by our clock",
             Self::Slow => "TLS answered, HTTP did not in time",
             Self::Silent => "TCP connected, TLS did not answer in time",
             Self::Refused => "the connection was refused, reset or unreachable",

@@ -16,7 +16,6 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,6 +25,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_rustls::TlsConnector;
 use tracing::warn;
 
+use super::identity::ProbeIdentity;
 use super::{Outcome, State, timetable};
 use crate::backend::Backend;
 use crate::dial::DialFailure;
@@ -43,11 +43,11 @@ const SIGNAL_GAP: Duration = Duration::from_millis(500);
 /// How backends are questioned.
 #[derive(Clone, Debug)]
 pub enum ProbeMethod {
-    /// `GET /readyz` over TLS, verified as this configuration says.
-    Https(Arc<ClientConfig>),
+    /// `GET /readyz` over TLS, verified so.
+    Https(ProbeIdentity),
     /// The same while the CA of the cluster is not known: an answer tells that somebody is there,
     /// not who.
-    Unidentified(Arc<ClientConfig>),
+    Unidentified(ProbeIdentity),
     /// A TCP connect.
     Tcp,
 }
@@ -170,8 +170,8 @@ impl Asker {
             Ok(Err(error)) => return (connect_failure(&error), None),
             Err(_) => return (Some(Outcome::ConnectTimeout), None),
         };
-        let config = match &self.method {
-            ProbeMethod::Https(config) | ProbeMethod::Unidentified(config) => config,
+        let identity = match &self.method {
+            ProbeMethod::Https(identity) | ProbeMethod::Unidentified(identity) => identity,
             ProbeMethod::Tcp => {
                 // There is nothing to say, so nothing is left to wait for either.
                 reset_on_close(&SockRef::from(&stream));
@@ -179,9 +179,9 @@ impl Asker {
             }
         };
         let begun = Deadline::now();
-        let connector = TlsConnector::from(Arc::clone(config));
+        let connector = TlsConnector::from(Arc::clone(&identity.tls));
         let name = ServerName::IpAddress(self.addr.ip().into());
-        let tls = match timeout_at(deadline, connector.connect(name, stream)).await {
+        let tls = match timeout_at(deadline, connector.connect(name.clone(), stream)).await {
             Ok(Ok(tls)) => {
                 self.backend.measures().tls.observe(begun.elapsed());
                 tls
@@ -189,6 +189,9 @@ impl Asker {
             Ok(Err(error)) => return (Some(tls_failure(&error)), None),
             Err(_) => return (Some(Outcome::Silent), None),
         };
+        if identity.is_outdated(tls.get_ref().1, &name) {
+            return (Some(Outcome::Outdated), None);
+        }
         match timeout_at(deadline, ask_over(tls, self.addr, &self.tasks)).await {
             Ok(Some((outcome, kept))) => (Some(outcome), Some(kept)),
             Ok(None) => (Some(Outcome::Refused), None),

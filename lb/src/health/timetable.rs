@@ -42,9 +42,10 @@ pub fn next(state: State, last: Option<Outcome>, random: f64) -> Plan {
             (INTERVAL, TIMEOUT)
         }
         // Not ready is an answer, not a failure: nothing is to be found out in a hurry.
-        (State::Drain, Some(Outcome::Ready | Outcome::Alive | Outcome::NotReady)) => {
-            (INTERVAL, TIMEOUT)
-        }
+        (
+            State::Drain,
+            Some(Outcome::Ready | Outcome::Alive | Outcome::NotReady | Outcome::Outdated),
+        ) => (INTERVAL, TIMEOUT),
         (_, _) => (FAST_INTERVAL, FAST_TIMEOUT),
     };
     let factor = 1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0);

@@ -39,14 +39,20 @@ fn after(state: State, outcome: Outcome, times: u64) -> State {
 
 #[test]
 fn every_state_and_outcome_once() {
-    let table: [(State, [State; 9]); 6] = [
-        // Ready, Alive, Unidentified, NotReady, Slow, Silent, Refused, ConnectTimeout, WrongIdentity
-        (Pending, [Pending, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
-        (Up, [Up, Up, Up, Drain, Up, Up, Up, Up, Dead]),
-        (Drain, [Drain, Drain, Drain, Drain, Drain, Drain, Drain, Drain, Dead]),
-        (Suspect, [Suspect, Suspect, Suspect, Drain, Suspect, Suspect, Suspect, Suspect, Dead]),
-        (Frozen, [Frozen, Frozen, Frozen, Drain, Frozen, Frozen, Frozen, Frozen, Dead]),
-        (Dead, [Dead, Dead, Dead, Drain, Dead, Dead, Dead, Dead, Dead]),
+    let table: [(State, [State; 10]); 6] = [
+        // Ready, Alive, Unidentified, NotReady, Outdated, Slow, Silent, Refused, ConnectTimeout, WrongIdentity
+        (
+            Pending,
+            [Pending, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead],
+        ),
+        (Up, [Up, Up, Up, Drain, Drain, Up, Up, Up, Up, Dead]),
+        (Drain, [Drain, Drain, Drain, Drain, Drain, Drain, Drain, Drain, Drain, Dead]),
+        (
+            Suspect,
+            [Suspect, Suspect, Suspect, Drain, Drain, Suspect, Suspect, Suspect, Suspect, Dead],
+        ),
+        (Frozen, [Frozen, Frozen, Frozen, Drain, Drain, Frozen, Frozen, Frozen, Frozen, Dead]),
+        (Dead, [Dead, Dead, Dead, Drain, Drain, Dead, Dead, Dead, Dead, Dead]),
     ];
     for (state, row) in table {
         for (outcome, expected) in Outcome::ALL.into_iter().zip(row) {
@@ -57,13 +63,13 @@ fn every_state_and_outcome_once() {
 
 #[test]
 fn every_state_and_outcome_for_long() {
-    let table: [(State, [State; 9]); 6] = [
-        (Pending, [Up, Up, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
-        (Up, [Up, Up, Up, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Drain, [Up, Up, Drain, Drain, Suspect, Suspect, Drain, Dead, Dead]),
-        (Suspect, [Up, Up, Suspect, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Frozen, [Up, Up, Frozen, Drain, Frozen, Frozen, Dead, Dead, Dead]),
-        (Dead, [Up, Up, Dead, Drain, Dead, Dead, Dead, Dead, Dead]),
+    let table: [(State, [State; 10]); 6] = [
+        (Pending, [Up, Up, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
+        (Up, [Up, Up, Up, Drain, Drain, Suspect, Suspect, Dead, Dead, Dead]),
+        (Drain, [Up, Up, Drain, Drain, Drain, Suspect, Suspect, Drain, Dead, Dead]),
+        (Suspect, [Up, Up, Suspect, Drain, Drain, Suspect, Suspect, Dead, Dead, Dead]),
+        (Frozen, [Up, Up, Frozen, Drain, Drain, Frozen, Frozen, Dead, Dead, Dead]),
+        (Dead, [Up, Up, Dead, Drain, Drain, Dead, Dead, Dead, Dead, Dead]),
     ];
     for (state, row) in table {
         for (outcome, expected) in Outcome::ALL.into_iter().zip(row) {
@@ -140,6 +146,7 @@ fn the_first_master_needs_one_tls_answer() {
         (Ready, Up),
         (Alive, Up),
         (NotReady, Up),
+        (Outdated, Up),
         (Slow, Up),
         (Silent, Pending),
         (Refused, Pending),
