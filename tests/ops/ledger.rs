@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::support::command::{MAINSTAY, run};
 use crate::support::disk::Disk;
-use crate::support::{Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, until};
+use crate::support::{
+    Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, skipped, until,
+};
 
 fn kept_in(ledger: &Path, backend: &Backend) -> Balancer {
     let config = format!("ledger = \"{}\"\n", ledger.display());
