@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::story::Beginning;
@@ -239,6 +240,27 @@ fn a_ticket_that_is_wrong_is_refused() {
     let (status, said) = machine.start("init", &begun.ticket).end();
     assert_eq!(status.code(), Some(77), "{said}");
     assert_eq!(machine.told(), "", "kubeadm never ran");
+}
+
+/// The coordinator has registered the machine and died before it said so: the use of the ticket is
+/// spent, and the machine does not know.
+#[test]
+fn a_ticket_for_one_is_enough_though_the_answer_is_lost() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    let ticket = begun.coordinator.ticket_with(&["--uses", "1"]);
+    machine.run("register", &ticket);
+    let path = machine.path("state/identity.json");
+    let mut identity: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(!identity["coordinators"][0]["seat"].is_null());
+    identity["coordinators"][0]["seat"] = Value::Null;
+    crate::authority::write(&path, &identity.to_string());
+    machine.run("register", &ticket);
+    // For another machine it is used up.
+    let other = begun.machine("master2", VERSION);
+    let (status, said) = other.start("register", &ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert!(said.contains("the ticket is not valid"), "{said}");
 }
 
 #[test]

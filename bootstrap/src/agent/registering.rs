@@ -19,7 +19,7 @@ pub struct Circumstances {
 }
 
 /// Registers, and stores the certificate. A key that is known needs no token: that is tried first
-/// if this coordinator registered us before.
+/// if this coordinator registered us before, and last if the token is refused.
 ///
 /// # Errors
 /// [`RegisterError`]
@@ -43,7 +43,13 @@ pub async fn register_with(
             (answer, _) => answer?,
         }
     } else {
-        client.register(token.as_ref(), &registration).await?
+        match client.register(token.as_ref(), &registration).await {
+            // The answer to an earlier try may have been lost, and the ticket had that one use.
+            Err(error) if token.is_some() && error.is_unknown_to_it() => {
+                client.register(None, &registration).await.map_err(|_| error)?
+            }
+            answer => answer?,
+        }
     };
     accept(dir, identity, known, registered, Some(identity.intent))
 }
