@@ -78,9 +78,7 @@ impl Station {
         progress: &mut Progress,
         tasks: &Tasks,
     ) -> anyhow::Result<()> {
-        let known = self.dir.load().map_err(|error| dir_failed(&error))?;
-        let before = known.map_or(self.identity.intent, |identity| identity.intent);
-        self.dir.create(&self.identity).map_err(|error| dir_failed(&error))?;
+        let before = self.store()?;
         let mut first_error = None;
         let mut answered = false;
         for known in self.identity.coordinators.clone() {
@@ -96,7 +94,7 @@ impl Station {
                         known.address, registered.name, registered.address
                     ));
                 }
-                Err(error) if error.client().is_some_and(|it| is_refused(&known, it)) => {
+                Err(error) if error.client().is_some_and(|it| self.is_refused(&known, it)) => {
                     // The agent must not say what was refused.
                     self.change(|identity| identity.intent = before)?;
                     return Err(register_failed(&error).into());
@@ -118,6 +116,31 @@ impl Station {
             Some(error) if !answered => Err(register_failed(&error).into()),
             _ => Ok(()),
         }
+    }
+
+    /// Puts what this command wants on the disk, beside what the agent has learnt since the command
+    /// began. What was wanted before.
+    fn store(&mut self) -> anyhow::Result<Intent> {
+        let (intent, ticket) = (self.identity.intent, self.settings.ticket.clone());
+        let known = self.dir.load().map_err(|error| dir_failed(&error))?;
+        let Some(known) = known.filter(|identity| identity.first_seat().is_some()) else {
+            self.dir.create(&self.identity).map_err(|error| dir_failed(&error))?;
+            return Ok(intent);
+        };
+        self.change(|stored| {
+            stored.intent = intent;
+            if let Some(ticket) = &ticket {
+                stored.take(ticket);
+            }
+        })?;
+        Ok(known.intent)
+    }
+
+    /// Whether what we want now is refused for good: by a coordinator that knows us, or because there
+    /// is a first master already.
+    fn is_refused(&self, known: &KnownCoordinator, error: &ClientError) -> bool {
+        let matters = known.seat.is_some() || self.identity.intent == Intent::Init;
+        matters && error.status().is_some_and(|status| status.as_u16() == 409)
     }
 
     async fn register_patiently(
@@ -207,11 +230,6 @@ impl Station {
         let known = self.identity.coordinators.iter();
         known.filter_map(|known| known.member(&self.identity.key).ok().flatten()).collect()
     }
-}
-
-/// Whether a coordinator that knows us refuses what we want now, such as to be the first master.
-fn is_refused(known: &KnownCoordinator, error: &ClientError) -> bool {
-    known.seat.is_some() && error.status().is_some_and(|status| status.as_u16() == 409)
 }
 
 /// The identity to go on with: the stored one, if it fits, or a new one.

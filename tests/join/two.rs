@@ -50,6 +50,7 @@ impl MovingAddress {
 /// Two coordinators, and a cluster of one master that has registered with both.
 struct Pair {
     etcd: Arc<Etcd>,
+    address: MovingAddress,
     coordinators: [Coordinator; 2],
     ticket: Vec<String>,
     agents: Vec<Running>,
@@ -58,18 +59,32 @@ struct Pair {
 
 impl Pair {
     fn of_one_master() -> Self {
-        let coordinators = [Coordinator::start(), Coordinator::start()];
-        let ticket = ticket(&coordinators);
-        let etcd = Arc::default();
-        let mut pair = Self { etcd, coordinators, ticket, agents: Vec::new(), masters: Vec::new() };
-        let address = MovingAddress::over(pair.coordinators.each_ref().map(|it| it.endpoint));
-        let first = pair.machine("master0");
-        let mut init = pair.ticket.clone();
-        init.extend(["--endpoint".to_owned(), address.0.to_string()]);
-        first.run("init", &init);
-        pair.stays(first);
+        let mut pair = Self::of_nobody();
+        pair.first_master();
         pair.until_up(1);
         pair
+    }
+
+    /// Two coordinators that know nobody.
+    fn of_nobody() -> Self {
+        let coordinators = [Coordinator::start(), Coordinator::start()];
+        let ticket = ticket(&coordinators);
+        Self {
+            etcd: Arc::default(),
+            address: MovingAddress::over(coordinators.each_ref().map(|it| it.endpoint)),
+            coordinators,
+            ticket,
+            agents: Vec::new(),
+            masters: Vec::new(),
+        }
+    }
+
+    fn first_master(&mut self) {
+        let first = self.machine("master0");
+        let mut init = self.ticket.clone();
+        init.extend(["--endpoint".to_owned(), self.address.0.to_string()]);
+        first.run("init", &init);
+        self.stays(first);
     }
 
     fn machine(&self, name: &str) -> Machine {
@@ -145,6 +160,28 @@ fn one_ticket_for_two_coordinators_of_which_one_may_be_away() {
     pair.coordinators[1].run();
     pair.until_up(5);
     until("the credentials are deleted", || pair.etcd.secrets().is_empty());
+}
+
+/// It was away when the cluster was made: the agents tell it everything, in whatever order.
+#[test]
+fn a_coordinator_that_was_away_from_the_beginning_learns_it_all() {
+    let mut pair = Pair::of_nobody();
+    pair.coordinators[0].kill();
+    pair.first_master();
+    let next = pair.machine("master1");
+    next.run("join", &pair.ticket);
+    pair.stays(next);
+    pair.coordinators[1].until_up(2);
+    pair.coordinators[0].run();
+    pair.until_up(2);
+    until("it knows the cluster's CA", || {
+        pair.coordinators[0].metric("mainstay_cluster_identified") == Some(1.0)
+    });
+    // Nobody else becomes a first master, though one of the two is asked first.
+    let other = pair.machine("master2");
+    let (status, said) = other.start("init", &pair.ticket).end();
+    assert_eq!(status.code(), Some(77), "{said}");
+    assert_eq!(other.told(), "", "kubeadm never ran");
 }
 
 /// A machine is in the middle of kubeadm when one of the two dies: the next one waits for it all the
