@@ -210,6 +210,8 @@ fn a_coordinator_that_lost_its_state_is_registered_with_again() {
     };
     let after = std::fs::read(begun.first.path("state/identity.json")).unwrap();
     assert_eq!(seats(&before), seats(&after));
+    // The agent has seen by now that nothing but a ticket helps, and waits for one.
+    begun.agent.until_said("cannot be verified");
     // The right one brings the master back into rotation, and its agent to the coordinator.
     let said = begun.first.run("register", &begun.coordinator.ticket());
     assert!(said.contains("Registered with"), "{said}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::Tasks;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::credentials::{issue, revoke};
@@ -13,7 +14,7 @@ use super::desk::{Desk, Taken};
 use super::duty::{Duty, duty};
 use super::facts::{announce, cluster_ca};
 use super::registering::{Circumstances, RegisterError, register_with, renew};
-use super::{Master, unix_now};
+use super::{LOOK, Master, unix_now};
 use crate::client::{Backoff, ClientError, JoinClient};
 use crate::identity::{AgentDir, Identity, KnownCoordinator};
 use crate::kubeadm::OsRandom;
@@ -95,7 +96,8 @@ pub(super) async fn attend(office: Arc<Office>, address: CoordinatorAddr) {
             }
             Err(error) => {
                 attendance.failed(&address, &error);
-                tokio::time::sleep(attendance.wait(&error, &mut backoff)).await;
+                let wait = attendance.wait(&error, &mut backoff);
+                attendance.rest(&identity, &address, wait).await;
             }
         }
     }
@@ -192,6 +194,26 @@ impl Attendance {
         if said != self.said {
             warn!(coordinator = %address, reason = said, "the coordinator cannot be attended");
             self.said = said;
+        }
+    }
+
+    /// Waits so long, or until a command has told us more of this coordinator: a new ticket, or what it
+    /// gave for one.
+    async fn rest(&self, before: &Identity, address: &CoordinatorAddr, wait: Duration) {
+        let end = Instant::now() + wait;
+        let told = |identity: &Identity| {
+            let known = identity.coordinator(address);
+            (identity.token.clone(), known.map(|it| (it.pins.clone(), it.seat.clone())))
+        };
+        let before = told(before);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(LOOK)).await;
+            let now = self.office.dir.load();
+            let news = now.is_ok_and(|now| now.as_ref().map(told).as_ref() != Some(&before));
+            if news || left <= LOOK {
+                return;
+            }
         }
     }
 
