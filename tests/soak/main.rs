@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use support::{Backend, Behaviour, Client, Setup, process, skipped, until};
+use support::refusing::bound;
+use support::{Backend, Behaviour, Client, Network, Setup, process, skipped, until};
 
 /// Time between two connections of the churn: half of what one backend may get new.
 const CHURN_STEP: Duration = Duration::from_millis(10);
@@ -33,6 +34,10 @@ const FLOOD: u8 = 50;
 
 /// Clients that speak a byte at a time.
 const CRAWLERS: usize = 20;
+
+/// Longest time until clients that vanished are found out: 15 s of silence and three questions 5 s
+/// apart, and what a busy machine may add.
+const VANISHED_MAX: Duration = Duration::from_secs(45);
 
 /// Growth of the resident memory over the second half that is no leak, as a part: the allocator
 /// breathes.
@@ -219,4 +224,33 @@ fn what_it_holds_stays_flat() {
     // Those that wait for a disk come and go.
     assert!(sample(pid).threads <= bare.threads, "{:?}", sample(pid));
     assert_eq!(balancer.metric("mainstay_panics_total"), 0.0, "{}", balancer.log());
+}
+
+/// Half-open: their host is gone and nobody is told. Keepalive finds it out.
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let Some(network) = Network::new() else { return };
+    let [lb, master, near, far] = [("lb", 2), ("master", 11), ("near", 40), ("far", 41)]
+        .map(|(name, last)| network.host(name, last));
+    let backend = master.inside(|| Backend::on(bound(master.addr(7000)), Behaviour::Echo));
+    let balancer = Setup::backends(&[backend.addr]).on(&lb, 6443).start();
+    let some = |count| {
+        let established = move |_| Client::established(balancer.addr).unwrap();
+        (0..count).map(established).collect::<Vec<_>>()
+    };
+    let mut here = near.inside(|| some(10));
+    let gone = far.inside(|| some(50));
+    // Until they have the options of sessions that last.
+    std::thread::sleep(Duration::from_secs(2));
+    far.cut();
+    let begun = Instant::now();
+    while balancer.closed("client_lost") < 50.0 {
+        here.iter_mut().for_each(|client| client.echo(b"beat").unwrap());
+        assert!(begun.elapsed() < VANISHED_MAX, "{} found", balancer.closed("client_lost"));
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    println!("50 half-open sessions were ended after {:?}", begun.elapsed());
+    assert_eq!(balancer.status().connections.open, 10);
+    until("the backend has the others only", || backend.open() == 10);
+    drop(gone);
 }
