@@ -21,6 +21,7 @@ need objdump binutils
 need ip iproute2
 need nft nftables
 need keepalived keepalived
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 
 [ -n "$missing" ] || exit 0
 if [ "${INSTALL:-yes}" = no ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -27,7 +27,7 @@ use lb::health::Keeper;
 use lb::health::keeper::KeeperHandle;
 use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::admin::{self, AdminSocket, AdminToken, Report, Sources};
 use crate::cli::ConfigOptions;
@@ -112,7 +112,7 @@ async fn control(
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
     tasks.spawn_until_stopped("ledger", ledger::reopen_on_signals(ledger)?);
-    let token = admin_token(&config)?;
+    let token = admin_token(&config);
     let socket = admin_socket(&config, heir.as_mut()).await?;
     let ownership = socket.ownership();
     let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
@@ -247,33 +247,31 @@ async fn admin_socket(config: &Config, heir: Option<&mut Heir>) -> Result<AdminS
     bound.map_err(|error| not_bound(config, &error))
 }
 
-/// The token of the state directory; none where there is no such directory.
-fn admin_token(config: &Config) -> anyhow::Result<Option<AdminToken>> {
+/// The token of the state directory; none where there is no such directory, or no token can be had:
+/// clients need none.
+fn admin_token(config: &Config) -> Option<AdminToken> {
     if !config.state_dir.is_dir() {
-        return Ok(None);
+        return None;
     }
-    match AdminToken::of(&config.state_dir) {
-        // The default directory may belong to the service while somebody else tries the program.
-        Err(error) if !config.state_dir_chosen => {
-            let error = format!("{error:#}");
-            tracing::warn!(error, "no admin token: drain and rebalance need a unix socket");
-            Ok(None)
-        }
-        token => token.map(Some),
-    }
+    let token = AdminToken::of(&config.state_dir);
+    let told = token.inspect_err(|error| {
+        let reason = format!("{error:#}");
+        warn!(reason, "no admin token: drain and rebalance need a unix socket");
+    });
+    told.ok()
 }
 
 /// Tells systemd, if it started us.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot notify the service manager");
+        warn!(%error, "cannot notify the service manager");
     }
 }
 
 fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "cannot notify the service manager"),
+        Err(error) => warn!(%error, "cannot notify the service manager"),
     }
 }
 

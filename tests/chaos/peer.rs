@@ -1,6 +1,7 @@
 //! The balancers that are compared: each with the configuration that people are told to use, on a
 //! host of its own, with clients on another.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::clients::Trust;
 use crate::support::admin::AdminConnection;
 use crate::support::command::MAINSTAY;
 use crate::support::{Host, Network, until};
+use crate::wall_clock::WallClock;
 
 /// Where clients connect.
 pub(crate) const PORT: u16 = 6443;
@@ -75,6 +77,13 @@ impl Kind {
     }
 }
 
+/// Where a balancer writes, and by which clock it goes if not by the machine's.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) below: &'a Path,
+    pub(crate) clock: Option<&'a WallClock>,
+}
+
 /// A balancer, its host, and the host of its clients.
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
@@ -84,6 +93,7 @@ pub(crate) struct Peer {
     pub(crate) host: Host,
     backends: Vec<SocketAddr>,
     ca: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     /// Everything that it writes.
     dir: TempDir,
 }
@@ -95,10 +105,10 @@ impl Peer {
         network: &Network,
         backends: &[SocketAddr],
         ca: &Path,
-        below: &Path,
+        place: Place<'_>,
     ) -> Self {
         let name = kind.name().to_lowercase();
-        Self::start_at(kind, &name, kind.place(), network, backends, ca, below)
+        Self::start_at(kind, &name, kind.place(), network, backends, ca, place)
     }
 
     /// The same under this name, with these last parts of the addresses of it and of its clients.
@@ -109,10 +119,10 @@ impl Peer {
         network: &Network,
         backends: &[SocketAddr],
         ca: &Path,
-        below: &Path,
+        place: Place<'_>,
     ) -> Self {
         let client = network.host(&format!("c-{name}"), clients);
-        let dir = tempfile::tempdir_in(below).unwrap();
+        let dir = tempfile::tempdir_in(place.below).unwrap();
         let mut peer = Self {
             kind,
             client,
@@ -121,6 +131,7 @@ impl Peer {
             host: network.host(name, own),
             backends: backends.to_vec(),
             ca: ca.to_owned(),
+            environment: place.clock.map(|clock| clock.environment().to_vec()).unwrap_or_default(),
             dir,
         };
         peer.launch();
@@ -150,6 +161,7 @@ impl Peer {
         let output = File::options().append(true).create(true).open(dir.join("output")).unwrap();
         let mut command = self.host.command(self.kind.program());
         command.args(args).arg(&file).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let outputs = (output.try_clone().unwrap(), output);
         self.child = Some(command.stdout(outputs.0).stderr(outputs.1).spawn().unwrap());
     }
@@ -173,6 +185,14 @@ impl Peer {
             at += 1;
         }
         found.into_iter().filter_map(|id| Pid::from_raw(id as i32)).collect()
+    }
+
+    /// Overwrites what it has written with rubbish, but for its output.
+    pub(crate) fn damage_state(&self) {
+        let Ok(files) = std::fs::read_dir(self.dir().join("state")) else { return };
+        for file in files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            std::fs::write(file, b"\xff{]rubbish\0").unwrap();
+        }
     }
 
     /// Most open files of each of its processes.
@@ -199,6 +219,11 @@ impl Peer {
     /// Signals its first process. NGINX leaves the one that was started, or could not be upgraded.
     pub(crate) fn signal(&self, signal: Signal) {
         self.send(self.first(), signal);
+    }
+
+    /// Signals all its processes.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        self.processes().into_iter().for_each(|process| self.send(process, signal));
     }
 
     fn first(&self) -> Pid {
@@ -272,13 +297,16 @@ impl Peer {
         let server = |addr: &SocketAddr| format!("server {addr};\n");
         let servers: String = self.backends.iter().map(server).collect();
         let dir = self.dir.path().display();
+        // Its workers see no other variable.
+        let kept = |(name, _): &(&str, OsString)| format!("env {name};\n");
+        let kept: String = self.environment.iter().map(kept).collect();
         format!(
-            "load_module {NGINX_MODULE};\ndaemon on;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
+            "{kept}load_module {NGINX_MODULE};\ndaemon on;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
              events {{ worker_connections 16384; }}\n\
              stream {{\nupstream kubernetes {{\nleast_conn;\n{servers}}}\n\
              server {{\nlisten {};\nproxy_pass kubernetes;\nproxy_timeout 3s;\n\
              proxy_connect_timeout 1s;\n}}\n}}\n",
-            self.addr()
+            everywhere()
         )
     }
 
@@ -296,9 +324,14 @@ impl Peer {
              backend apiservers\n    option httpchk\n    http-check connect ssl\n\
              \x20   http-check send meth GET uri /healthz\n    http-check expect status 200\n\
              \x20   balance roundrobin\n{servers}",
-            self.addr()
+            everywhere()
         )
     }
+}
+
+/// All addresses of a host: also one that moves.
+fn everywhere() -> SocketAddr {
+    ([0, 0, 0, 0], PORT).into()
 }
 
 impl Drop for Peer {

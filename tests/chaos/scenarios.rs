@@ -1,7 +1,5 @@
 //! The scenarios: what is done to masters, cables and balancers, and what must not follow from it.
 
-use std::fs::File;
-use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -9,6 +7,7 @@ use crate::figures::{Clients, Figures};
 use crate::peer::Kind;
 use crate::pki::Pki;
 use crate::stage::{Stage, wait};
+use crate::wall_clock::RIGHT;
 
 /// Connections that use up the descriptors of a balancer.
 const HOARDED: usize = 300;
@@ -28,6 +27,8 @@ pub(crate) struct Scenario {
     act: fn(&mut Stage),
     /// Whether no client has to notice anything but those of lost masters.
     spotless: bool,
+    /// Whether the balancers go by a clock that can be set.
+    clock: bool,
 }
 
 const fn scenario(
@@ -36,7 +37,13 @@ const fn scenario(
     act: fn(&mut Stage),
     spotless: bool,
 ) -> Scenario {
-    Scenario { name, what, act, spotless }
+    Scenario { name, what, act, spotless, clock: false }
+}
+
+impl Scenario {
+    const fn with_clock(self) -> Self {
+        Self { clock: true, ..self }
+    }
 }
 
 /// All of them, in the order in which they are played and shown.
@@ -92,6 +99,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         true,
     ),
     scenario(
+        "state files damaged",
+        "all that a balancer wrote is overwritten with rubbish, and 5 s later a new process takes over as in an upgrade",
+        damaged,
+        true,
+    ),
+    scenario(
+        "clock jumps",
+        "the balancers' wall clock: 8 s in 1970, 8 s ten years ahead, 8 s right again",
+        clock,
+        true,
+    )
+    .with_clock(),
+    scenario(
         "descriptors exhausted",
         "200 open files, 300 connections held by one client, for 10 s",
         descriptors,
@@ -102,7 +122,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 impl Scenario {
     /// Plays it in front of these balancers at once; none where there are no namespaces.
     pub(crate) fn play(&self, kinds: &[Kind]) -> Option<Vec<(Kind, Figures)>> {
-        let mut stage = Stage::set(kinds)?;
+        let mut stage = Stage::set(kinds, self.clock)?;
         let clients: Vec<_> = stage.peers.iter().map(Clients::start).collect();
         std::thread::sleep(BEFORE);
         clients.iter().for_each(Clients::mark);
@@ -239,15 +259,25 @@ fn upgraded(stage: &mut Stage) {
 }
 
 fn disk_full(stage: &mut Stage) {
-    let path = stage.disk().join("filler");
-    let mut filler = File::create(&path).unwrap();
-    // Ends with the error that the disk is full.
-    while filler.write_all(&[0; 4096]).is_ok() {}
+    stage.disk.fill();
     wait(3);
     stage.peers.iter().for_each(crate::peer::Peer::reload);
     wait(7);
-    std::fs::remove_file(path).unwrap();
+    stage.disk.clear();
     wait(3);
+}
+
+fn damaged(stage: &mut Stage) {
+    stage.peers.iter().for_each(crate::peer::Peer::damage_state);
+    wait(5);
+    upgraded(stage);
+}
+
+fn clock(stage: &mut Stage) {
+    for moment in ["@1970-01-02 00:00:00", "+3650d", RIGHT] {
+        stage.set_clock(moment);
+        wait(8);
+    }
 }
 
 fn descriptors(stage: &mut Stage) {

@@ -1,23 +1,23 @@
 //! Where a scenario is played: three masters on hosts of their own, balancers in front of them, and
 //! a note of who was away when.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::master::Master;
-use crate::peer::{FILES, Kind, Peer};
+use crate::peer::{FILES, Kind, Peer, Place};
 use crate::pki::Pki;
-use crate::support::command::run;
+use crate::support::disk::Disk;
 use crate::support::{Host, Network};
+use crate::wall_clock::WallClock;
 
 /// The first master's port; clients tell masters apart by it.
 const FIRST_PORT: u16 = 7000;
 
 /// Size of the file system that holds what the balancers write.
-const DISK: &str = "size=8m";
+const DISK: &str = "8m";
 
 /// A time in which a master could not serve, or not be reached.
 #[derive(Clone, Copy, Debug)]
@@ -35,45 +35,23 @@ impl Outage {
     }
 }
 
-/// A small file system of its own, to be filled.
-struct Disk(TempDir);
-
-impl Disk {
-    fn new() -> Self {
-        let disk = Self(tempfile::tempdir().unwrap());
-        disk.call("mount", &["-t", "tmpfs", "-o", DISK, "tmpfs"]);
-        disk
-    }
-
-    fn call(&self, program: &str, args: &[&str]) {
-        let mut command = std::process::Command::new(program);
-        command.args(args).arg(self.0.path());
-        let outcome = run(command);
-        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process that is being killed may still have a file open.
-        self.call("umount", &["-l"]);
-    }
-}
-
 /// Everything on stage. Processes end before the hosts they run on are removed.
 pub(crate) struct Stage {
     pub(crate) peers: Vec<Peer>,
     pub(crate) masters: Vec<Master>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) pki: Pki,
+    /// Holds everything that the balancers write.
+    pub(crate) disk: Disk,
+    clock: Option<WallClock>,
     hosts: Vec<Host>,
-    disk: Disk,
+    _dir: TempDir,
     _network: Network,
 }
 
 impl Stage {
     /// Masters and balancers run; none where there are no namespaces.
-    pub(crate) fn set(kinds: &[Kind]) -> Option<Self> {
+    pub(crate) fn set(kinds: &[Kind], with_clock: bool) -> Option<Self> {
         let network = Network::new()?;
         raise_files();
         let hosts: Vec<_> =
@@ -83,11 +61,24 @@ impl Stage {
         let masters: Vec<_> =
             hosts.iter().zip(ports).map(|(host, port)| Master::on(host, port, &pki)).collect();
         let addrs: Vec<_> = masters.iter().map(|master| master.addr).collect();
-        let disk = Disk::new();
-        let start = |kind: &Kind| Peer::start(*kind, &network, &addrs, &pki.ca(), disk.0.path());
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::over(dir.path(), DISK)?;
+        let clock = if with_clock { Some(WallClock::new(dir.path())?) } else { None };
+        let place = Place { below: disk.path(), clock: clock.as_ref() };
+        let start = |kind: &Kind| Peer::start(*kind, &network, &addrs, &pki.ca(), place);
         let peers = kinds.iter().map(start).collect();
         let outages = Vec::new();
-        Some(Self { peers, masters, outages, pki, hosts, disk, _network: network })
+        Some(Self {
+            peers,
+            masters,
+            outages,
+            pki,
+            disk,
+            clock,
+            hosts,
+            _dir: dir,
+            _network: network,
+        })
     }
 
     /// Notes that a master is away from now on.
@@ -110,14 +101,14 @@ impl Stage {
         self.back(index);
     }
 
+    /// Sets the clock by which the balancers go.
+    pub(crate) fn set_clock(&self, moment: &str) {
+        self.clock.as_ref().unwrap().set(moment);
+    }
+
     /// The host of a master.
     pub(crate) fn host(&self, index: usize) -> &Host {
         &self.hosts[index]
-    }
-
-    /// The directory that holds everything that the balancers write.
-    pub(crate) fn disk(&self) -> &Path {
-        self.disk.0.path()
     }
 }
 

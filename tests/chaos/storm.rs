@@ -49,7 +49,7 @@ pub(crate) struct Storm {
 
 /// The storm on each balancer, one after the other.
 pub(crate) fn all(kinds: &[Kind]) -> Vec<Storm> {
-    kinds.iter().filter_map(|kind| Some(blow(&Stage::set(&[*kind])?.peers[0]))).collect()
+    kinds.iter().filter_map(|kind| Some(blow(&Stage::set(&[*kind], false)?.peers[0]))).collect()
 }
 
 fn blow(peer: &Peer) -> Storm {

@@ -9,18 +9,23 @@ use crate::figures::Figures;
 use crate::peer::Kind;
 use crate::scenarios::Scenario;
 use crate::storm::Storm;
+use crate::vip::{LOSSES, Move};
 
 /// The tables stand between these lines; everything else is written by hand.
 const BEGIN: &str = "<!-- begin: written by `make chaos` -->\n";
 const END: &str = "<!-- end: written by `make chaos` -->\n";
 
 /// Writes the tables into the page.
-pub(crate) fn write(rows: &[(&Scenario, Vec<(Kind, Figures)>)], storms: &[Storm]) {
+pub(crate) fn write(
+    rows: &[(&Scenario, Vec<(Kind, Figures)>)],
+    moves: &[(Kind, Vec<Move>)],
+    storms: &[Storm],
+) {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "docs/chaos.md"].iter().collect();
     let page = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
-    let tables = scenarios(rows) + &storm(storms);
+    let tables = scenarios(rows) + &moved(moves) + &storm(storms);
     std::fs::write(path, format!("{before}{BEGIN}\n{tables}\n{END}{after}")).unwrap();
 }
 
@@ -47,6 +52,34 @@ fn scenarios(rows: &[(&Scenario, Vec<(Kind, Figures)>)]) -> String {
                 seconds(figures.silence),
             ];
             writeln!(text, "| {} |", row.join(" | ")).unwrap();
+        }
+    }
+    text
+}
+
+fn moved(moves: &[(Kind, Vec<Move>)]) -> String {
+    if moves.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nTwo balancers with one address that keepalived moves, as `mainstay keepalived config` has it, \
+                    and for the others as kubeadm's page has it:\n\n\
+                    | lost | balancer | first connection through the other one | failed new connections \
+                    | longest silence | failed while it came back |\n|---|---|---|---|---|---|\n"
+        .to_owned();
+    for (index, loss) in LOSSES.iter().enumerate() {
+        for (row, (kind, moves)) in moves.iter().enumerate() {
+            let what = if row == 0 { format!("**{}**", loss.what) } else { String::new() };
+            let moved = &moves[index];
+            let back = if moved.back { ", the address goes back" } else { "" };
+            let cells = [
+                what,
+                kind.name().to_owned(),
+                seconds(moved.recovered),
+                format!("{} of {}", moved.failed, moved.tried),
+                seconds(moved.silence),
+                format!("{}{back}", moved.failed_healing),
+            ];
+            writeln!(text, "| {} |", cells.join(" | ")).unwrap();
         }
     }
     text

@@ -138,3 +138,13 @@ fn a_full_disk_of_the_state_directory_disturbs_nobody() {
     flow.undisturbed();
     assert_eq!(backends.iter().map(Backend::resets).sum::<u64>(), 0);
 }
+
+#[test]
+fn a_damaged_admin_token_ends_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("admin-token"), b"\xff{]rubbish\0").unwrap();
+    let backend = Backend::new(Behaviour::Echo);
+    let balancer = Setup::backends(&[backend.addr]).state_dir(dir.path()).start();
+    Client::established(balancer.addr).unwrap();
+    assert!(balancer.log().contains("no admin token"), "{}", balancer.log());
+}
