@@ -164,7 +164,7 @@ pub(super) struct KubeadmOptions {
     #[arg(long, value_name = "PATH", default_value = "kubeadm")]
     kubeadm: PathBuf,
 
-    /// Run `kubeadm reset` first if an earlier run of ours ended half-way.
+    /// Run `kubeadm reset` first if an earlier run of ours failed or ended half-way.
     #[arg(long)]
     reset: bool,
 

@@ -73,6 +73,7 @@ async fn carry_out(
     match step {
         Step::Register => work.station.register(progress, tasks).await,
         Step::Reset => work.reset(progress, tasks).await,
+        Step::Confirm => work.confirm(Goal::Init, progress, tasks).await,
         Step::RunInit => run_init(work, init, progress, tasks).await,
         Step::Announce => tell_facts(&work.station, progress).await,
         Step::AwaitRotation => {

@@ -56,6 +56,7 @@ async fn carry_out(
     match step {
         Step::Register => work.station.register(progress, tasks).await,
         Step::Reset => work.reset(progress, tasks).await,
+        Step::Confirm => work.confirm(Goal::Join, progress, tasks).await,
         Step::AwaitTurn => {
             let clients = work.station.all_answering().await?;
             let name = work.station.identity.name.clone();

@@ -63,6 +63,9 @@ pub(crate) async fn run(
     lock: &RunLock,
     tasks: &Tasks,
 ) -> anyhow::Result<Ended> {
+    if tasks.is_stopped() {
+        return Ok(Ended::Interrupted);
+    }
     let arguments = command.arguments.iter().map(|argument| argument.as_str());
     let mut process = Command::new(program);
     process.args(arguments).stdin(lock.as_stdin()?);
@@ -75,23 +78,25 @@ pub(crate) async fn run(
             Ok(if status.success() { Ended::Well } else { Ended::Badly(status) })
         }
         () = tasks.stopping() => {
-            end(&mut child).await?;
-            Ok(Ended::Interrupted)
+            // It may have come to its end just now.
+            let well = end(&mut child).await?.is_some_and(|status| status.success());
+            Ok(if well { Ended::Well } else { Ended::Interrupted })
         }
     }
 }
 
-/// Asks a child to end, and makes it.
-async fn end(child: &mut Child) -> anyhow::Result<()> {
+/// Asks a child to end, and makes it. How it ended, if it did so by itself.
+async fn end(child: &mut Child) -> anyhow::Result<Option<ExitStatus>> {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(pid) = pid {
         // It may have ended just now.
         kill_process(pid, Signal::TERM).ok();
     }
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        child.kill().await?;
+    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+        return Ok(Some(status?));
     }
-    Ok(())
+    child.kill().await?;
+    Ok(None)
 }
 
 /// Writes a file for its owner only; a rest of an earlier run is thrown away.

@@ -4,6 +4,7 @@
 //! `bootstrap::client` and `bootstrap::agent`; here it is carried out, with a person watching.
 
 mod agent;
+mod confirm;
 mod init;
 mod join;
 mod kubeadm;

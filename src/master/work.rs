@@ -8,6 +8,7 @@ use bootstrap::plan::{Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, 
 use common::Tasks;
 use zeroize::Zeroizing;
 
+use super::confirm::came_to_its_end;
 use super::interrupted;
 use super::kubeadm::{self, Ended};
 use super::progress::Progress;
@@ -21,7 +22,6 @@ pub(crate) struct Work {
     pub(crate) kubeadm: KubeadmSettings,
     pub(crate) version: KubernetesVersion,
     pub(crate) flags: Extra,
-    stage: Stage,
     steps: Vec<Planned>,
 }
 
@@ -40,8 +40,8 @@ impl Work {
         match &stage {
             Stage::Half(found) if !kubeadm.reset => {
                 return Err(Stop::failed(format!(
-                    "an earlier run of kubeadm ended half-way and left {} in {directory}; run this \
-                     again with --reset, which runs `kubeadm reset` first",
+                    "an earlier run of kubeadm failed or ended half-way and left {} in {directory}; \
+                     run this again with --reset, which runs `kubeadm reset` first",
                     found.join(", ")
                 ))
                 .into());
@@ -57,18 +57,39 @@ impl Work {
             _ => {}
         }
         let steps = plan(goal, &stage, station.is_registered(), kubeadm.reset);
-        Ok(Self { station, kubeadm, version, flags, stage, steps })
+        Ok(Self { station, kubeadm, version, flags, steps })
     }
 
     /// What is to be done, in order.
     pub(crate) fn todo(&self) -> Vec<Step> {
-        if self.stage == Stage::EndNotSeen && !self.kubeadm.reset {
-            crate::cli::warn(
-                "the end of an earlier kubeadm was not seen, but all its files are there; if this \
-                 master misbehaves, run this again with --reset",
-            );
-        }
         self.steps.iter().filter(|it| !it.done).map(|it| it.step).collect()
+    }
+
+    /// Asks the cluster whether the run that was lost came to its end, and notes the answer.
+    pub(crate) async fn confirm(
+        &mut self,
+        goal: Goal,
+        progress: &mut Progress,
+        tasks: &Tasks,
+    ) -> anyhow::Result<()> {
+        let Station { identity, settings, .. } = &self.station;
+        let (name, master) = (&identity.name, &settings.master);
+        if came_to_its_end(goal, name, master, progress, tasks).await? {
+            progress.says("The cluster confirms that the earlier kubeadm came to its end.");
+            return self.station.change(|identity| identity.kubeadm = Kubeadm::Done);
+        }
+        let sign = match goal {
+            Goal::Join => format!("the node {name} is not marked as a control plane"),
+            Goal::Init | Goal::Register => {
+                "it has no ConfigMap cluster-info in kube-public".to_owned()
+            }
+        };
+        self.station.change(|identity| identity.kubeadm = Kubeadm::Failed)?;
+        Err(Stop::failed(format!(
+            "an earlier kubeadm was lost before its end, says the cluster: {sign}; run this again \
+             with --reset, which runs `kubeadm reset` first"
+        ))
+        .into())
     }
 
     /// `kubeadm reset`, for what a run of ours has left.
@@ -81,6 +102,8 @@ impl Work {
         let command =
             KubeadmCommand { arguments: arguments.into(), file: None, secret_arguments: false };
         progress.says(&format!("Running {}", command.shown()));
+        // What a reset that is lost leaves is no master, whatever the cluster still says.
+        self.station.change(|identity| identity.kubeadm = Kubeadm::Failed)?;
         match kubeadm::run(&self.kubeadm.program, &command, self.station.lock()?, tasks).await? {
             Ended::Well => self.station.change(|identity| identity.kubeadm = Kubeadm::NotStarted),
             Ended::Badly(status) => {
@@ -112,17 +135,20 @@ impl Work {
     }
 }
 
-/// Notes how kubeadm ended.
+/// Notes how kubeadm ended. The files that it leaves cannot tell a failure later.
 pub(crate) fn ended(station: &mut Station, ended: Ended, what: &str) -> anyhow::Result<()> {
-    match ended {
-        Ended::Well => station.change(|identity| identity.kubeadm = Kubeadm::Done),
-        Ended::Badly(status) => Err(Stop::failed(format!(
+    let failure = match ended {
+        Ended::Well => return station.change(|identity| identity.kubeadm = Kubeadm::Done),
+        Ended::Badly(status) => Stop::failed(format!(
             "{what} ended with {status}; mend what it says, and run this again with --reset"
-        ))
-        .into()),
-        Ended::Interrupted => Err(interrupted(&format!(
-            "{what} was stopped; run this again with --reset to begin anew"
-        ))
-        .into()),
+        )),
+        Ended::Interrupted => {
+            interrupted(&format!("{what} was stopped; run this again with --reset to begin anew"))
+        }
+    };
+    if let Err(error) = station.change(|identity| identity.kubeadm = Kubeadm::Failed) {
+        // What it said itself matters more; the next run asks the cluster.
+        crate::cli::warn(&format!("cannot note that {what} failed: {error:#}"));
     }
+    Err(failure.into())
 }

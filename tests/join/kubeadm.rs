@@ -1,7 +1,8 @@
 //! The stand-in of kubeadm. It checks its arguments and its configuration file as strictly as the
 //! real one, makes the files in the real one's order, and does over the network what the real one
 //! does: waits for the control plane through the balancer, reads `kubeadm-certs` with its token and
-//! opens it with the certificate key. It can be told to fail or to hang at any point.
+//! opens it with the certificate key, registers and marks its Node. It can be told to fail or to
+//! hang at the end of any phase.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use bootstrap::kubeadm::{CaPin, CertificateKey, PkiDirectory, SealedCerts, Secre
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
+use crate::administrator::{Api, config_map};
 use crate::apiserver::{ADMIN, kubeconfig};
 use crate::{authority, https};
 
@@ -22,7 +24,7 @@ pub(crate) const MACHINE: &str = "STAND_IN_MACHINE";
 pub(crate) const ARGUMENTS: &str = "STAND_IN_ARGUMENTS";
 
 /// How long it waits for the control plane; the real one waits 4 minutes.
-const CONTROL_PLANE: Duration = Duration::from_secs(30);
+pub(crate) const CONTROL_PLANE: Duration = Duration::from_secs(30);
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
@@ -134,11 +136,22 @@ impl Machine {
         let endpoint = told.endpoint.unwrap();
         authority::serve(&pki, &[told.advertise.unwrap(), endpoint.ip()]);
         self.point("certs");
-        self.control_plane(endpoint);
+        self.kubeconfig("admin.conf", endpoint);
+        self.kubeconfig("kubelet.conf", endpoint);
+        self.point("kubeconfig");
+        self.manifest();
         self.point("control-plane");
         let ca = fs::read_to_string(pki.join("ca.crt")).unwrap();
         self.wait(endpoint, &ca);
-        self.upload_config(endpoint, &ca);
+        self.point("wait-control-plane");
+        let api = Api { endpoint, ca: &ca };
+        self.upload_config(&api);
+        self.point("upload-config");
+        api.register(&told.name);
+        api.mark(&told.name, self.minor);
+        self.point("mark-control-plane");
+        self.cluster_info(&api);
+        self.point("bootstrap-token");
         self.point("end");
         println!("Your Kubernetes control-plane has initialized successfully!");
     }
@@ -185,8 +198,17 @@ impl Machine {
         self.point("download-certs");
         let pki = self.kubernetes.join("pki");
         authority::serve(&pki, &[told.advertise.unwrap(), endpoint.ip()]);
-        self.control_plane(endpoint);
+        self.kubeconfig("admin.conf", endpoint);
+        self.manifest();
         self.point("control-plane");
+        // It comes with the kubelet's certificate, before etcd has the new member.
+        self.kubeconfig("kubelet.conf", endpoint);
+        let api = Api { endpoint, ca: &ca };
+        api.register(&told.name);
+        self.point("kubelet-start");
+        self.point("etcd");
+        api.mark(&told.name, self.minor);
+        self.point("mark-control-plane");
         self.log(&format!("joined as {} on {}", told.name, told.port));
         self.point("end");
     }
@@ -246,14 +268,13 @@ impl Machine {
         pki.write(&certs, WriteMode::Force).unwrap();
     }
 
-    /// kubeconfigs and manifests, in the real one's order.
-    fn control_plane(&self, endpoint: SocketAddr) {
-        let ca = self.kubernetes.join("pki/ca.crt");
-        let admin = kubeconfig(&ca, endpoint, ADMIN);
-        authority::write(&self.kubernetes.join("admin.conf"), &admin);
+    fn kubeconfig(&self, name: &str, endpoint: SocketAddr) {
+        let content = kubeconfig(&self.kubernetes.join("pki/ca.crt"), endpoint, ADMIN);
+        authority::write(&self.kubernetes.join(name), &content);
+    }
+
+    fn manifest(&self) {
         authority::write(&self.kubernetes.join("manifests/kube-apiserver.yaml"), "a pod\n");
-        self.point("manifests");
-        authority::write(&self.kubernetes.join("kubelet.conf"), "a kubeconfig\n");
     }
 
     /// kubeadm up to 1.34 waits for its apiserver through the balancer.
@@ -267,26 +288,21 @@ impl Machine {
         self.log(&format!("waited {} ms", begun.elapsed().as_millis()));
     }
 
-    fn upload_config(&self, endpoint: SocketAddr, ca: &str) {
+    fn upload_config(&self, api: &Api) {
         let config = format!(
             "apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nkubernetesVersion: \
-             v1.20.2\ncontrolPlaneEndpoint: {endpoint}\netcd:\n  local:\n    dataDir: /var/lib/etcd\n"
+             v1.20.2\ncontrolPlaneEndpoint: {}\netcd:\n  local:\n    dataDir: /var/lib/etcd\n",
+            api.endpoint
         );
-        let info = kubeconfig(&self.kubernetes.join("pki/ca.crt"), endpoint, "nobody");
-        for (collection, namespace, name, data) in [
-            (CONFIG_MAPS, "kube-system", "kubeadm-config", json!({"ClusterConfiguration": config})),
-            (PUBLIC, "kube-public", "cluster-info", json!({"kubeconfig": info})),
-        ] {
-            let object = json!({
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": name, "namespace": namespace},
-                "data": data,
-            });
-            let call = ("POST", collection);
-            let answer = https::ask(endpoint, Some(ca), Some(ADMIN), call, Some(&object)).unwrap();
-            assert_eq!(answer.0, 201, "{}", answer.1);
-        }
+        let data = json!({ "ClusterConfiguration": config });
+        api.create(CONFIG_MAPS, &config_map("kube-system", "kubeadm-config", &data));
+    }
+
+    /// With the token's phase, all but the last.
+    fn cluster_info(&self, api: &Api) {
+        let info = kubeconfig(&self.kubernetes.join("pki/ca.crt"), api.endpoint, "nobody");
+        let data = json!({ "kubeconfig": info });
+        api.create(PUBLIC, &config_map("kube-public", "cluster-info", &data));
     }
 
     fn reset(&self, arguments: &[String]) {

@@ -23,6 +23,8 @@ mod support;
 #[path = "../kubeadm/store.rs"]
 mod store;
 
+mod administrator;
+
 mod apiserver;
 
 mod authority;
@@ -38,6 +40,8 @@ mod https;
 mod kills;
 
 mod kubeadm;
+
+mod lost;
 
 mod machine;
 

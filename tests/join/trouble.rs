@@ -13,12 +13,28 @@ use crate::support::until;
 
 const VERSION: &str = "v1.20.2";
 
-/// Every point of a join, in order, and whether kubeadm has left files at it.
-const POINTS: [(&str, bool); 4] =
-    [("preflight", false), ("download-certs", false), ("manifests", true), ("end", true)];
+/// Points of a join, in order, and whether kubeadm has left files at them. From `kubelet-start` on
+/// every file is there.
+const POINTS: [(&str, bool); 6] = [
+    ("preflight", false),
+    ("download-certs", false),
+    ("control-plane", true),
+    ("kubelet-start", true),
+    ("etcd", true),
+    ("end", true),
+];
 
-fn reset() -> Vec<String> {
+pub(crate) fn reset() -> Vec<String> {
     vec!["--reset".to_owned()]
+}
+
+/// What a kubeadm that failed has left is never taken for a master.
+pub(crate) fn refused_without_reset(machine: &Machine, verb: &str) {
+    let runs = machine.told().lines().count();
+    let (status, said) = machine.start(verb, &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("half-way") && said.contains("--reset"), "{said}");
+    assert_eq!(machine.told().lines().count(), runs, "kubeadm ran");
 }
 
 #[test]
@@ -33,10 +49,8 @@ fn kubeadm_fails_at_each_point_of_a_join_and_a_rerun_goes_on() {
         assert!(said.contains("kubeadm join ended with"), "{point}: {said}");
         begun.until_revoked();
         machine.wish("");
-        if point == "manifests" {
-            let (status, said) = machine.start("join", &[]).end();
-            assert_eq!(status.code(), Some(1));
-            assert!(said.contains("half-way") && said.contains("--reset"), "{said}");
+        if files {
+            refused_without_reset(&machine, "join");
         }
         let flags = if files { reset() } else { Vec::new() };
         machine.run("join", &flags);
@@ -48,18 +62,33 @@ fn kubeadm_fails_at_each_point_of_a_join_and_a_rerun_goes_on() {
 
 #[test]
 fn kubeadm_fails_in_init_and_a_rerun_goes_on() {
-    let etcd = std::sync::Arc::default();
     let coordinator = crate::balancer::Coordinator::start();
-    let machine = Machine::new("master0", VERSION, &etcd);
+    let machine = Machine::new("master0", VERSION, &std::sync::Arc::default());
     machine.wish("fail certs");
     let (status, said) = machine.start("init", &coordinator.ticket()).end();
     assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("fail manifests");
-    let (status, said) = machine.start("init", &[]).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("");
+    init_fails_at(&machine, &[], "control-plane");
     machine.run("init", &reset());
     coordinator.until_up(1);
+}
+
+#[test]
+fn an_init_that_failed_late_is_no_master() {
+    for point in ["kubeconfig", "upload-config", "mark-control-plane", "end"] {
+        let coordinator = crate::balancer::Coordinator::start();
+        let machine = Machine::new("master0", VERSION, &std::sync::Arc::default());
+        init_fails_at(&machine, &coordinator.ticket(), point);
+    }
+}
+
+/// Every file is there by then, or two of the three; nothing of it makes a master.
+fn init_fails_at(machine: &Machine, flags: &[String], point: &str) {
+    machine.wish(&format!("fail {point}"));
+    let (status, said) = machine.start("init", flags).end();
+    assert_eq!(status.code(), Some(1), "{point}: {said}");
+    assert!(said.contains("kubeadm init ended with"), "{point}: {said}");
+    machine.wish("");
+    refused_without_reset(machine, "init");
 }
 
 #[test]

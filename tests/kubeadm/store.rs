@@ -113,8 +113,11 @@ fn path_of(object: &Value) -> String {
     let version = object["apiVersion"].as_str().unwrap();
     let group = if version == "v1" { "/api" } else { "/apis" };
     let kind = object["kind"].as_str().unwrap().to_lowercase();
-    let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
-    format!("{group}/{version}/namespaces/{}/{kind}s/{}", text("namespace"), text("name"))
+    let text = |field: &str| object["metadata"][field].as_str();
+    // Without one for a Node, which is the cluster's.
+    let namespace = text("namespace").map(|name| format!("namespaces/{name}/"));
+    let (namespace, name) = (namespace.unwrap_or_default(), text("name").unwrap());
+    format!("{group}/{version}/{namespace}{kind}s/{name}")
 }
 
 fn resource(path: &str) -> &str {

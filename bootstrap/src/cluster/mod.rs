@@ -12,6 +12,7 @@ mod observer;
 mod owner;
 mod stream;
 mod tokens;
+mod traces;
 mod undo;
 mod upload;
 
@@ -25,4 +26,5 @@ pub use observer::{
 pub use owner::{Owner, owners, uploaded_certs};
 pub use stream::Lines;
 pub use tokens::{FoundTokens, NewToken, TokenCallError, create_token, delete_token, list_tokens};
+pub use traces::{has_cluster_info, is_control_plane};
 pub use upload::{UploadError, Uploaded, end_upload, upload_certs};

@@ -46,6 +46,8 @@ pub enum Kubeadm {
     NotStarted,
     /// We started it and have not seen its end.
     Started,
+    /// It ended badly or was stopped. Its files tell nothing: all of them may be there by then.
+    Failed,
     /// It ended well.
     Done,
 }
@@ -421,7 +423,7 @@ mod tests {
         let claim = |identity: &Identity| identity.registration(String::new(), None, false).intent;
         assert_eq!(claim(&identity), Intent::Join);
         identity.intent = Intent::Init;
-        for kubeadm in [Kubeadm::NotStarted, Kubeadm::Started] {
+        for kubeadm in [Kubeadm::NotStarted, Kubeadm::Started, Kubeadm::Failed] {
             identity.kubeadm = kubeadm;
             assert_eq!(claim(&identity), Intent::Init);
         }
@@ -439,5 +441,22 @@ mod tests {
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
         assert_eq!(read.coordinators[0].address.to_string(), "[fd00::1]:6445");
         assert!(!format!("{identity:?}").contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn kubeadm_is_read_as_every_version_wrote_it() {
+        for (written, read) in [
+            (r#""not_started""#, Kubeadm::NotStarted),
+            (r#""started""#, Kubeadm::Started),
+            (r#""failed""#, Kubeadm::Failed),
+            (r#""done""#, Kubeadm::Done),
+        ] {
+            assert_eq!(serde_json::from_str::<Kubeadm>(written).unwrap(), read);
+            assert_eq!(serde_json::to_string(&read).unwrap(), written);
+        }
+        let mut identity = serde_json::to_value(identity(&["10.0.0.1"])).unwrap();
+        identity.as_object_mut().unwrap().remove("kubeadm");
+        let identity: Identity = serde_json::from_value(identity).unwrap();
+        assert_eq!(identity.kubeadm, Kubeadm::NotStarted);
     }
 }

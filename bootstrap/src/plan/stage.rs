@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::identity::Kubeadm;
 
-/// What is there of a control plane. kubeadm writes these in this order; certificates may have been
-/// put there by hand before and say nothing.
+/// What is there of a control plane. All of these are there long before kubeadm ends: with `init`
+/// before it waits for the control plane, with `join` before etcd has the new member. So they show
+/// that it has begun and never that it has ended. Certificates may have been put there by hand before
+/// and say nothing at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MasterFiles {
     /// `admin.conf`.
@@ -54,9 +56,9 @@ pub enum Stage {
     Fresh,
     /// kubeadm has ended well.
     Complete,
-    /// Every file is there, but the run that we started was lost before its end.
+    /// Every file is there, but the run that we started was lost before its end: the cluster knows.
     EndNotSeen,
-    /// A run of ours ended half-way; these files are there.
+    /// A run of ours failed or ended half-way; these files are there.
     Half(Vec<&'static str>),
     /// Some of the files are there, and we did not make them.
     Foreign(Vec<&'static str>),
@@ -73,12 +75,12 @@ impl Stage {
             (_, false) if found.is_empty() => Self::Fresh,
             (Kubeadm::Done | Kubeadm::NotStarted, true) => Self::Complete,
             (Kubeadm::Started, true) => Self::EndNotSeen,
-            (Kubeadm::Started, false) => Self::Half(found),
+            (Kubeadm::Failed, _) | (Kubeadm::Started, false) => Self::Half(found),
             (Kubeadm::Done | Kubeadm::NotStarted, false) => Self::Foreign(found),
         }
     }
 
-    /// Whether kubeadm need not run any more.
+    /// Whether kubeadm need not run any more, with [`Stage::EndNotSeen`] if the cluster agrees.
     #[must_use]
     pub fn is_master(&self) -> bool {
         matches!(self, Self::Complete | Self::EndNotSeen)
@@ -97,23 +99,24 @@ mod tests {
             let files = MasterFiles { admin_conf, apiserver, kubelet_conf };
             let none = !(admin_conf || apiserver || kubelet_conf);
             let all = admin_conf && apiserver && kubelet_conf;
-            for remembered in [Kubeadm::NotStarted, Kubeadm::Started, Kubeadm::Done] {
+            let states = [Kubeadm::NotStarted, Kubeadm::Started, Kubeadm::Failed, Kubeadm::Done];
+            for remembered in states {
                 let stage = Stage::of(files, remembered);
                 let expected = match (none, all, remembered) {
                     (true, ..) => stage == Stage::Fresh,
                     (_, true, Kubeadm::Started) => stage == Stage::EndNotSeen,
-                    (_, true, _) => stage == Stage::Complete,
-                    (_, _, Kubeadm::Started) => {
+                    (_, _, Kubeadm::Started | Kubeadm::Failed) => {
                         matches!(&stage, Stage::Half(list) if !list.is_empty())
                     }
+                    (_, true, _) => stage == Stage::Complete,
                     _ => matches!(&stage, Stage::Foreign(list) if !list.is_empty()),
                 };
                 assert!(expected, "{files:?} {remembered:?} → {stage:?}");
-                assert_eq!(stage.is_master(), all);
+                assert_eq!(stage.is_master(), all && remembered != Kubeadm::Failed);
                 seen += 1;
             }
         }
-        assert_eq!(seen, 24);
+        assert_eq!(seen, 32);
     }
 
     #[test]

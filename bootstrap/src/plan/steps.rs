@@ -23,6 +23,8 @@ pub enum Step {
     Register,
     /// `kubeadm reset`, to clear what a lost run left.
     Reset,
+    /// Ask the cluster whether a kubeadm whose end nobody saw came to it.
+    Confirm,
     /// Wait for the turn to join and for credentials.
     AwaitTurn,
     /// `kubeadm init`, and the cluster's CA to the coordinators as soon as there is one.
@@ -59,6 +61,8 @@ pub fn plan(goal: Goal, stage: &Stage, registered: bool, reset: bool) -> Vec<Pla
     let mut steps = vec![Planned { step: Step::Register, done: registered }];
     if clears {
         steps.push(todo(Step::Reset));
+    } else if *stage == Stage::EndNotSeen && goal != Goal::Register {
+        steps.push(todo(Step::Confirm));
     }
     match goal {
         Goal::Register => {}
@@ -85,6 +89,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Register => "register with the coordinators of the ticket",
             Self::Reset => "run `kubeadm reset`, to clear what a lost run left",
+            Self::Confirm => "ask the cluster whether the earlier kubeadm came to its end",
             Self::AwaitTurn => "wait for the turn to join, and for credentials made for this join",
             Self::RunInit => "run `kubeadm init`; tell the coordinators the cluster's CA meanwhile",
             Self::RunJoin => "run `kubeadm join`",
@@ -114,10 +119,17 @@ mod tests {
         (Goal::Init, Files::None, false, false, "Register RunInit Announce"),
         (Goal::Init, Files::None, true, true, "-Register RunInit Announce"),
         (Goal::Init, Files::All, true, true, "-Register -RunInit Announce"),
-        (Goal::Init, Files::EndNotSeen, true, false, "-Register -RunInit Announce"),
+        (Goal::Init, Files::EndNotSeen, true, false, "-Register Confirm -RunInit Announce"),
         (Goal::Init, Files::Half, true, true, "-Register Reset RunInit Announce"),
         (Goal::Join, Files::None, false, false, "Register AwaitTurn RunJoin Report"),
         (Goal::Join, Files::All, true, false, "-Register -AwaitTurn -RunJoin Report"),
+        (
+            Goal::Join,
+            Files::EndNotSeen,
+            true,
+            false,
+            "-Register Confirm -AwaitTurn -RunJoin Report",
+        ),
         (Goal::Join, Files::EndNotSeen, true, true, "-Register Reset AwaitTurn RunJoin Report"),
         (Goal::Join, Files::Half, false, true, "Register Reset AwaitTurn RunJoin Report"),
     ];

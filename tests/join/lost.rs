@@ -1,0 +1,60 @@
+//! A command that dies together with its kubeadm, as they do with the machine. The files that are left
+//! are the same whether kubeadm was at its end or not; the cluster knows better.
+
+use rustix::process::Signal;
+
+use crate::machine::Machine;
+use crate::story::Beginning;
+use crate::trouble::{refused_without_reset, reset};
+
+const VERSION: &str = "v1.20.2";
+
+fn dies_at(machine: &Machine, verb: &str, flags: &[String], point: &str) {
+    machine.wish(&format!("hang {point}"));
+    let killed = machine.start(verb, flags);
+    machine.until_at(point);
+    killed.signal(Signal::KILL);
+    machine.kill_kubeadm();
+    killed.end();
+    machine.wish("");
+}
+
+#[test]
+fn the_cluster_says_whether_a_lost_init_came_to_its_end() {
+    let etcd = std::sync::Arc::default();
+    let coordinator = crate::balancer::Coordinator::start();
+    let machine = Machine::new("master0", VERSION, &etcd);
+    dies_at(&machine, "init", &coordinator.ticket(), "mark-control-plane");
+    let (status, said) = machine.start("init", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("no ConfigMap cluster-info") && said.contains("--reset"), "{said}");
+    refused_without_reset(&machine, "init");
+    dies_at(&machine, "init", &reset(), "bootstrap-token");
+    let said = machine.run("init", &[]);
+    assert!(said.contains("The cluster confirms"), "{said}");
+    assert_eq!(machine.told().matches("init --config").count(), 2);
+    coordinator.until_up(1);
+    // It is not asked twice.
+    assert!(!machine.run("init", &[]).contains("The cluster confirms"));
+}
+
+#[test]
+fn the_cluster_says_whether_a_lost_join_came_to_its_end() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    dies_at(&machine, "join", &begun.ticket, "etcd");
+    // Who cannot ask says so, and decides nothing.
+    let admin = machine.path("kubernetes/admin.conf");
+    let kept = std::fs::read_to_string(&admin).unwrap();
+    crate::authority::write(&admin, "no kubeconfig");
+    let (status, said) = machine.start("join", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the cluster cannot be asked") && said.contains("--reset"), "{said}");
+    crate::authority::write(&admin, &kept);
+    let (status, said) = machine.start("join", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the node master1 is not marked"), "{said}");
+    refused_without_reset(&machine, "join");
+    machine.run("join", &reset());
+    begun.coordinator.until_up(2);
+}
