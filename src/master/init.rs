@@ -1,6 +1,6 @@
 //! `mainstay init`: the first master.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bootstrap::agent::{announce, cluster_ca};
@@ -143,8 +143,9 @@ fn init_command(
         endpoint,
         node_name: work.station.identity.name.clone(),
         advertise: advertise(work, seat),
+        port: work.station.identity.port,
         networking: init.networking.clone(),
-        cert_sans: init.cert_sans.clone(),
+        cert_sans: cert_sans(&init.cert_sans, seat),
         extra: work.flags.clone(),
     };
     let file = work.station.dir.path().join(FILE);
@@ -153,11 +154,17 @@ fn init_command(
 
 /// Where the apiserver listens: as given, else where the coordinator will probe it, if that is an
 /// address of this machine.
-fn advertise(work: &Work, seat: Option<&Seat>) -> Option<SocketAddr> {
-    let port = work.station.identity.port;
-    let given = work.station.identity.address.map(|ip| SocketAddr::new(ip, port));
-    let seen = seat.map(|seat| seat.apiserver).filter(|seen| network::is_ours(seen.ip()));
-    given.or(seen)
+fn advertise(work: &Work, seat: Option<&Seat>) -> Option<IpAddr> {
+    let seen = seat.map(|seat| seat.apiserver.ip());
+    work.station.identity.address.or(seen.filter(|seen| network::is_ours(*seen)))
+}
+
+/// The names that were asked for, and the address at which the coordinator sees this machine, if
+/// kubeadm cannot know it: there is a translation in between.
+fn cert_sans(asked: &[String], seat: Option<&Seat>) -> Vec<String> {
+    let seen = seat.map(|seat| seat.apiserver.ip()).filter(|seen| !network::is_ours(*seen));
+    let seen = seen.map(|seen| seen.to_string()).filter(|seen| !asked.contains(seen));
+    asked.iter().cloned().chain(seen).collect()
 }
 
 /// Tells every coordinator the cluster's CA as soon as kubeadm has made it, so that the first
@@ -194,4 +201,27 @@ fn dry_run(work: &Work, init: &InitSettings) -> anyhow::Result<()> {
     let seat = work.station.identity.first_seat().map(|(_, seat)| seat.clone());
     let command = init_command(work, init, seat.as_ref());
     work.show(command.as_ref().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_the_address_that_a_translation_gives_us() {
+        let seat = |ip: &str| Seat {
+            ca: String::new(),
+            certificate: String::new(),
+            renew_at: 0,
+            ends_at: 0,
+            apiserver: format!("{ip}:6443").parse().unwrap(),
+            endpoint: String::new(),
+            intent: None,
+        };
+        let asked = ["lb.example.com".to_owned()];
+        let names = |ip: Option<&str>| cert_sans(&asked, ip.map(seat).as_ref()).join(" ");
+        assert_eq!(names(None), "lb.example.com");
+        assert_eq!(names(Some("127.0.0.1")), "lb.example.com", "ours");
+        assert_eq!(names(Some("203.0.113.7")), "lb.example.com 203.0.113.7");
+    }
 }

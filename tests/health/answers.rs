@@ -96,6 +96,18 @@ fn a_master_of_another_cluster_gets_no_connection() {
     assert_eq!(balancer.row(theirs.addr).unwrap().connections_total, 0);
 }
 
+/// Behind an address translation an apiserver's certificate does not know the address that we dial.
+#[test]
+fn any_apiserver_of_the_cluster_is_known_by_its_name() {
+    let (apiserver, kubelet) = (Pki::only_for("kubernetes"), Pki::only_for("worker-1"));
+    for (pki, state) in [(apiserver, BackendState::Up), (kubelet, BackendState::Dead)] {
+        let master = Master::new(&pki);
+        let setup = Setup::backends(&[master.addr]).down(&[master.addr]);
+        let balancer = setup.cluster_ca(&pki.ca()).start();
+        until_state(&balancer, &master, state);
+    }
+}
+
 /// Or one that will be valid: it may be our clock that is wrong.
 #[test]
 fn a_certificate_that_is_not_valid_now_keeps_its_streams_and_serves_if_nobody_else_does() {

@@ -22,6 +22,14 @@ impl Pki {
         Self::of(&ca(), addresses, |_| ())
     }
 
+    /// On loopback, with a certificate that names no address but this.
+    pub(crate) fn only_for(name: &str) -> Self {
+        let names = |params: &mut CertificateParams| {
+            *params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        };
+        Self::of(&ca(), [], names)
+    }
+
     /// Of one cluster, on loopback: a certificate as it should be, and one that has ended.
     pub(crate) fn good_and_ended() -> [Self; 2] {
         let ca = ca();

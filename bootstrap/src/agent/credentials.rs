@@ -11,8 +11,8 @@ use crate::cluster::{
     Uploaded, create_token, delete_token, end_upload, kubeadm_config, upload_certs, uploaded_certs,
 };
 use crate::kubeadm::{
-    BootstrapToken, CertificateKey, ClusterConfiguration, ControlPlaneEndpoint, Defects,
-    Expiration, PkiDirectory, PkiError, Random, RandomError, TokenId, TokenSecret,
+    BootstrapToken, CertificateKey, ClusterConfiguration, Defects, Expiration, PkiDirectory,
+    PkiError, Random, RandomError, TokenId, TokenSecret,
 };
 use crate::protocol::{Credentials, Made};
 use crate::sealing::{self, SealingError};
@@ -23,9 +23,6 @@ const LIFETIME: SignedDuration = SignedDuration::from_mins(15);
 
 /// How often another token id is tried; see `cluster::upload`.
 const TOKEN_TRIES: usize = 3;
-
-/// Port of a control plane endpoint that names none.
-const APISERVER_PORT: u16 = 6443;
 
 /// Most bytes of a joiner's name in a description.
 const NAME_MAX: usize = 253;
@@ -108,15 +105,8 @@ fn endpoint(config: Option<&ClusterConfiguration>, server: String) -> Result<Str
         return Ok(server);
     };
     let endpoint = config.control_plane_endpoint.as_ref().ok_or(IssueError::NoEndpoint)?;
-    Ok(with_port(endpoint))
-}
-
-fn with_port(endpoint: &ControlPlaneEndpoint) -> String {
-    match (endpoint.port(), endpoint.host().contains(':')) {
-        (Some(_), _) => endpoint.to_string(),
-        (None, true) => format!("[{}]:{APISERVER_PORT}", endpoint.host()),
-        (None, false) => format!("{}:{APISERVER_PORT}", endpoint.host()),
-    }
+    // Without a port it is the one at which kubeadm let the apiservers listen, as admin.conf says.
+    Ok(if endpoint.port().is_some() { endpoint.to_string() } else { server })
 }
 
 /// The certificates of this master, where the cluster's configuration says they are. A master whose
@@ -222,4 +212,24 @@ pub enum IssueError {
     /// Ids that no [`issue`] made.
     #[error("what is to be revoked was not made here")]
     NotMade,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_without_a_port_is_at_the_port_of_the_kubeconfig() {
+        let endpoint_of = |text: &str| {
+            let yaml = format!(
+                "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n\
+                 kubernetesVersion: v1.24.0\ncontrolPlaneEndpoint: {text}\n"
+            );
+            let config = ClusterConfiguration::parse(&yaml).unwrap();
+            endpoint(Some(&config), "lb.example.com:7443".to_owned()).unwrap()
+        };
+        assert_eq!(endpoint_of("lb.example.com"), "lb.example.com:7443");
+        assert_eq!(endpoint_of("lb.example.com:8443"), "lb.example.com:8443");
+        assert_eq!(endpoint_of("'[fd00::1]:6443'"), "[fd00::1]:6443");
+    }
 }

@@ -11,7 +11,7 @@ mod duty;
 mod facts;
 mod registering;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,21 @@ impl Master {
     /// The CA's certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
-        self.kubernetes_dir.join("pki/ca.crt")
+        self.pki().join("ca.crt")
+    }
+
+    /// Where the certificates are: kubeadm's `certificatesDir`. The manifest of the apiserver names
+    /// it, if it is not the usual one.
+    fn pki(&self) -> PathBuf {
+        let usual = self.kubernetes_dir.join("pki");
+        if usual.join("ca.crt").exists() {
+            return usual;
+        }
+        let manifest = self.kubernetes_dir.join("manifests/kube-apiserver.yaml");
+        let text = std::fs::read_to_string(manifest).unwrap_or_default();
+        let named = text.lines().find_map(|line| Some(line.split_once("--client-ca-file=")?.1));
+        let directory = named.and_then(|file| Path::new(file.trim().trim_matches('"')).parent());
+        directory.map_or(usual, Path::to_owned)
     }
 
     /// Whether credentials for a joiner can be made here: with an administrator's kubeconfig and
@@ -57,8 +71,8 @@ impl Master {
     #[must_use]
     pub fn can_issue(&self) -> bool {
         let keys = ["ca.crt", "ca.key", "front-proxy-ca.key", "sa.key"];
-        self.admin_conf().exists()
-            && keys.iter().all(|key| self.kubernetes_dir.join("pki").join(key).exists())
+        let pki = self.pki();
+        self.admin_conf().exists() && keys.iter().all(|key| pki.join(key).exists())
     }
 }
 
@@ -120,4 +134,30 @@ pub async fn say_draining(dir: &AgentDir) -> Result<usize, DirError> {
 #[must_use]
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_names_another_directory_of_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let master = Master { kubernetes_dir: dir.path().to_owned() };
+        assert_eq!(master.ca(), dir.path().join("pki/ca.crt"));
+        let elsewhere = dir.path().join("elsewhere");
+        for made in ["manifests", "elsewhere"] {
+            std::fs::create_dir(dir.path().join(made)).unwrap();
+        }
+        let argument = format!("    - --client-ca-file={}/ca.crt\n", elsewhere.display());
+        let manifest = format!("spec:\n  containers:\n  - command:\n{argument}    - --x=y\n");
+        std::fs::write(dir.path().join("manifests/kube-apiserver.yaml"), manifest).unwrap();
+        assert_eq!(master.ca(), elsewhere.join("ca.crt"));
+        assert!(!master.can_issue());
+        for file in ["ca.crt", "ca.key", "front-proxy-ca.key", "sa.key"] {
+            std::fs::write(elsewhere.join(file), "").unwrap();
+        }
+        std::fs::write(master.admin_conf(), "").unwrap();
+        assert!(master.can_issue());
+    }
 }

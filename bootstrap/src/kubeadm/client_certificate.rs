@@ -56,6 +56,7 @@ impl ClientCertificate {
         params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
         params.not_after = epoch + now + validity;
         let certificate = params.signed_by(&key, &issuer).map_err(failed)?;
+        check_issuer(certificate.der(), ca)?;
         Ok(Self { certificate: certificate.pem(), key: Zeroizing::new(key.serialize_pem()) })
     }
 
@@ -114,6 +115,17 @@ fn issuer(ca: &[u8], ca_key: &[u8]) -> Result<Issuer<'static, KeyPair>, IssueErr
     Issuer::from_ca_cert_der(&certificate, key).map_err(failed)
 }
 
+/// Whether the CA is found by the name that the library wrote: an apiserver looks it up byte by
+/// byte, and the library does not keep every form of a name.
+fn check_issuer(issued: &[u8], ca: &[u8]) -> Result<(), IssueError> {
+    let blocks = pem::blocks(ca);
+    let ca = blocks.iter().find(|block| block.label == "CERTIFICATE");
+    let ca = &ca.ok_or(IssueError::NoCertificate)?.der;
+    let read = |der| X509Certificate::from_der(der).map_err(|_| IssueError::NoCertificate);
+    let ((_, ca), (_, issued)) = (read(ca)?, read(issued)?);
+    if issued.issuer().as_raw() == ca.subject().as_raw() { Ok(()) } else { Err(IssueError::Name) }
+}
+
 /// The library's messages hold no key.
 fn failed(error: rcgen::Error) -> IssueError {
     IssueError::Failed(error.to_string())
@@ -134,7 +146,39 @@ pub enum IssueError {
     /// A kind of key that cannot sign here.
     #[error("the cluster's CA has a key of another kind than RSA, P-256 or P-384")]
     Kind,
+    /// A name that cannot be written again as it is.
+    #[error(
+        "the subject of ca.crt has a form that cannot be written into another certificate (two \
+         attributes of one kind, or several in one part)"
+    )]
+    Name,
     /// The library refused.
     #[error("cannot issue a certificate: {0}")]
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, IsCa};
+
+    use super::*;
+
+    /// A company's CA may have two organisational units.
+    #[test]
+    fn a_name_that_cannot_be_written_again_is_told() {
+        let day = Duration::from_secs(86_400);
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "one");
+        let issue = |params: &CertificateParams| {
+            let key = KeyPair::generate().unwrap();
+            let ca = params.self_signed(&key).unwrap().pem();
+            let key = key.serialize_pem();
+            ClientCertificate::issue("it", ca.as_bytes(), key.as_bytes(), 1_800_000_000, day)
+        };
+        assert!(issue(&params).is_ok());
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 11]), "two");
+        assert_eq!(issue(&params).err(), Some(IssueError::Name));
+    }
 }

@@ -1,7 +1,7 @@
 //! A configuration file for `kubeadm init` behind a balancer, in the format that the installed
 //! kubeadm reads.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -38,8 +38,10 @@ pub struct ConfigFile<'a> {
     pub cert_sans: Vec<String>,
     /// Networks; kubeadm's defaults where `None`.
     pub networking: Networking,
-    /// Address and port of the first apiserver; kubeadm finds them itself if `None`.
-    pub advertise: Option<SocketAddr>,
+    /// Address of the first apiserver; kubeadm finds it itself if `None`.
+    pub advertise: Option<IpAddr>,
+    /// Its port; kubeadm's 6443 if `None`.
+    pub bind_port: Option<u16>,
     /// How long an apiserver goes on serving after it has said that it will stop. Longer than the
     /// balancer needs to notice, shorter than 30 s.
     pub shutdown_delay: Option<Duration>,
@@ -79,10 +81,14 @@ impl ConfigFile<'_> {
             yaml.line(0, "nodeRegistration:");
             yaml.quoted(2, "name", name);
         }
-        if let Some(advertise) = self.advertise {
+        if self.advertise.is_some() || self.bind_port.is_some() {
             yaml.line(0, "localAPIEndpoint:");
-            yaml.quoted(2, "advertiseAddress", &advertise.ip().to_string());
-            yaml.field(2, "bindPort", &advertise.port().to_string());
+        }
+        if let Some(advertise) = self.advertise {
+            yaml.quoted(2, "advertiseAddress", &advertise.to_string());
+        }
+        if let Some(port) = self.bind_port {
+            yaml.field(2, "bindPort", &port.to_string());
         }
         if let Some(timeout) = self.control_plane_timeout
             && api >= ConfigApi::V1beta4

@@ -319,12 +319,20 @@ async fn until(due: Option<tokio::time::Instant>) {
     }
 }
 
-/// The list by the best API that is there and that we may read.
+/// The list by the best API that is there, that we may read, and that lists anybody: 1.17 serves
+/// slices that nothing fills unless a feature gate is on.
 async fn list(cluster: &Cluster) -> Result<Listing, Failure> {
     let mut refused: Option<ApiError> = None;
+    let mut empty: Option<Listing> = None;
     for api in Api::ALL {
         match cluster.read_whole(&api.list()).await {
-            Ok(answer) => return Ok(Listing::read(api, &answer)?),
+            Ok(answer) => {
+                let listing = Listing::read(api, &answer)?;
+                if !listing.addrs().is_empty() {
+                    return Ok(listing);
+                }
+                empty = empty.or(Some(listing));
+            }
             Err(error) => match error.status().map(|status| status.code) {
                 Some(404) => refused = refused.or(Some(error)),
                 Some(403) => refused = Some(error),
@@ -332,7 +340,7 @@ async fn list(cluster: &Cluster) -> Result<Listing, Failure> {
             },
         }
     }
-    Err(refused.map_or(Failure::Unreadable(Unreadable), Failure::Api))
+    empty.ok_or_else(|| refused.map_or(Failure::Unreadable(Unreadable), Failure::Api))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What kubeadm is told, by version.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,8 +56,10 @@ pub struct InitCommand {
     pub endpoint: ControlPlaneEndpoint,
     /// Name of the node.
     pub node_name: String,
-    /// Address and port of the apiserver.
-    pub advertise: Option<SocketAddr>,
+    /// Address of the apiserver; kubeadm finds it itself if `None`.
+    pub advertise: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
     /// Networks.
     pub networking: Networking,
     /// Further names for the apiserver certificates.
@@ -80,6 +82,7 @@ impl InitCommand {
             cert_sans: self.cert_sans.clone(),
             networking: self.networking.clone(),
             advertise: self.advertise,
+            bind_port: Some(self.port),
             shutdown_delay: delay,
             goaway_chance: chance,
             control_plane_timeout: None,
@@ -157,20 +160,31 @@ fn texts<const N: usize>(arguments: [&str; N]) -> Vec<Zeroizing<String>> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_port_is_told_where_the_address_is_not_ours() {
+        let command = InitCommand { advertise: None, port: 7443, ..init_command("v1.31.0") };
+        let file = command.command(Path::new("/x/kubeadm-config.yaml")).unwrap().file.unwrap();
+        assert!(file.contains("localAPIEndpoint:\n  bindPort: 7443\n"), "{}", *file);
+    }
+
     fn init(version: &str) -> KubeadmCommand {
-        let command = InitCommand {
+        init_command(version).command(Path::new("/x/kubeadm-config.yaml")).unwrap()
+    }
+
+    fn init_command(version: &str) -> InitCommand {
+        InitCommand {
             kubeadm: version.parse().unwrap(),
             endpoint: "10.0.0.10:6443".parse().unwrap(),
             node_name: "master1".to_owned(),
-            advertise: Some("10.0.0.11:6443".parse().unwrap()),
+            advertise: Some("10.0.0.11".parse().unwrap()),
+            port: 6443,
             networking: Networking {
                 pod_subnet: Some("10.244.0.0/16".into()),
                 ..Networking::default()
             },
             cert_sans: Vec::new(),
             extra: Extra::new(vec!["-v5".to_owned()], true).unwrap(),
-        };
-        command.command(Path::new("/x/kubeadm-config.yaml")).unwrap()
+        }
     }
 
     fn join(version: &str) -> KubeadmCommand {

@@ -36,10 +36,26 @@ impl Sources {
         let configured = self.configured.iter().map(|member| (member.addr, Source::Static));
         let registered = self.registered.iter().map(|it| (it.member.addr, Source::Registered));
         let listed = self.listed.iter().chain(&self.lingering);
+        let listed = listed.filter(|addr| !self.is_elsewhere(**addr));
         let listed = listed.map(|addr| (*addr, Source::Kubernetes));
         configured
             .chain(registered.filter(|(addr, _)| !self.withdrawn.contains(addr)))
             .chain(listed.filter(|(addr, _)| !self.has_left(*addr)))
+    }
+
+    /// Whether the machine of a listed address is known at another port. The cluster lists all
+    /// apiservers at the port of the one that wrote the list.
+    fn is_elsewhere(&self, listed: SocketAddr) -> bool {
+        let configured = self.configured.iter().map(|member| member.addr);
+        let registered = self.registered.iter().map(|it| it.member.addr);
+        let mut known = configured.chain(registered).filter(|addr| addr.ip() == listed.ip());
+        known.any(|addr| addr != listed && !self.listed.contains(&addr)) && !self.is_trusted(listed)
+    }
+
+    /// Whether the operator or the machine itself names the address.
+    fn is_trusted(&self, addr: SocketAddr) -> bool {
+        self.configured.iter().any(|member| member.addr == addr)
+            || self.registered.iter().any(|it| it.member.addr == addr)
     }
 
     /// The addresses for which a remembered member is not needed any more.

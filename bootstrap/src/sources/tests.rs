@@ -85,6 +85,23 @@ fn the_most_trusted_source_names_a_member() {
     ]);
 }
 
+/// The cluster lists all apiservers at the port of the one that wrote the list.
+#[test]
+fn a_machine_that_is_known_at_another_port_is_not_listed_twice() {
+    let at = |host: u8, port: u16| SocketAddr::new(addr(host).ip(), port);
+    let mut sources = Sources::default();
+    let mut other = registered("b", 2, false);
+    other.member.addr = at(2, 7443);
+    sources.registered(vec![registered("a", 1, false), other]);
+    sources.kubernetes(&addrs(&[1, 2, 3]));
+    assert_eq!(shown(&sources), "a@1:r b@2:r @3:k");
+    let members: Vec<SocketAddr> = sources.merged().iter().map(|member| member.addr).collect();
+    assert_eq!(members, [addr(1), at(2, 7443), addr(3)]);
+    // Where each is listed as it is, both are there.
+    sources.kubernetes(&[addr(1), addr(2), at(2, 7443)]);
+    assert_eq!(sources.merged().len(), 3, "{:?}", sources.merged());
+}
+
 #[test]
 fn names_are_unique() {
     play(vec![

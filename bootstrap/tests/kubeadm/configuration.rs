@@ -82,7 +82,8 @@ fn file<'a>(version: &str, key: Option<&'a CertificateKey>) -> ConfigFile<'a> {
             pod_subnet: Some("10.244.0.0/16".to_owned()),
             ..Networking::default()
         },
-        advertise: Some("10.0.0.11:6443".parse().unwrap()),
+        advertise: Some("10.0.0.11".parse().unwrap()),
+        bind_port: Some(6443),
         shutdown_delay: Some(Duration::from_secs(20)),
         goaway_chance: Some("0.001".parse().unwrap()),
         control_plane_timeout: Some(Duration::from_secs(240)),

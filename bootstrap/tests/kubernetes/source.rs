@@ -185,6 +185,28 @@ async fn lists_watches_and_goes_on_where_a_watch_ended() {
     assert!(status.on && status.answered.is_some() && status.since.is_some());
 }
 
+/// 1.17 serves slices that nothing fills.
+#[tokio::test]
+async fn an_empty_list_of_slices_hides_no_endpoints() {
+    let server = StandIn::start(|call, _| match call {
+        _ if call.contains("/v1/namespaces/default/endpointslices") => {
+            Act::Answer(404, "404 page not found".to_owned())
+        }
+        _ if call.contains("/v1beta1/") => list(&[], 3),
+        _ if call.contains("watch=true") => Act::Watch(vec![Piece::Stall]),
+        _ => {
+            let subset = json!({"addresses": [{"ip": "10.0.0.7"}], "ports": [{"port": 6443}]});
+            let object = json!({"metadata": {"name": "kubernetes"}, "subsets": [subset]});
+            let list = json!({"metadata": {"resourceVersion": "3"}, "items": [object]});
+            Act::Answer(200, list.to_string())
+        }
+    })
+    .await;
+    let mut lab = Lab::of(&server);
+    lab.members(&[7]).await;
+    assert_eq!(lab.status(|status| status.api.is_some()).await.api, Some("v1 Endpoints"));
+}
+
 #[tokio::test]
 async fn takes_the_api_that_is_there() {
     let server = StandIn::start(|call, _| match call {
@@ -260,7 +282,8 @@ async fn broken_connections_and_nonsense_take_nobody_out() {
         2 => Act::Answer(200, "<html>a proxy's greeting</html>".to_owned()),
         3 => Act::Answer(503, failure(503, "ServiceUnavailable")),
         4 => list(&[], 12),
-        5 => Act::Watch(vec![event("DELETED", &[], 13), event("ADDED", &[1, 4], 14)]),
+        5 | 6 => Act::Answer(404, "404 page not found".to_owned()),
+        7 => Act::Watch(vec![event("DELETED", &[], 13), event("ADDED", &[1, 4], 14)]),
         _ => Act::Watch(vec![Piece::Stall]),
     })
     .await;

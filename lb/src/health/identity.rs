@@ -1,8 +1,9 @@
 //! How the probes know that a backend is an apiserver of our cluster.
 //!
-//! With the cluster's CA its certificate must chain to it and name the address we dialled; whether it
-//! is valid now is another question, to which our clock may have the wrong answer. Without
-//! one any certificate is accepted: the probe then tells health and no identity, and sends nothing
+//! With the cluster's CA its certificate must chain to it and name the address we dialled, or
+//! `kubernetes`, as that of every apiserver does and no other: behind an address translation it cannot
+//! know how we see it. Whether it is valid now is another question, to which our clock may have the
+//! wrong answer. Without a CA any certificate is accepted: the probe then tells health and no identity, and sends nothing
 //! that a stranger could use.
 
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError as Outdated, ClientConfig, CommonState, DigitallySignedStruct, Error,
-    RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 
 /// Why a TLS configuration for the probes cannot be made. The operator must mend the file.
@@ -77,7 +78,7 @@ impl ProbeIdentity {
         else {
             return false;
         };
-        strict.verify_server_cert(own, between, name, &[], UnixTime::now()).is_err()
+        verify(strict, (own, between), name, UnixTime::now()).is_err()
     }
 }
 
@@ -149,6 +150,28 @@ fn unusable(what: &'static str, error: &dyn std::fmt::Display) -> IdentityError 
     IdentityError::Unusable { what, reason: error.to_string() }
 }
 
+/// The name in the certificate of every apiserver, whatever its address.
+const ANY_APISERVER: &str = "kubernetes";
+
+/// Verifies a certificate, with those between it and its CA, for this name or any apiserver's.
+fn verify(
+    verifier: &WebPkiServerVerifier,
+    (own, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<ServerCertVerified, Error> {
+    let verified = verifier.verify_server_cert(own, between, name, &[], now);
+    match (&verified, ServerName::try_from(ANY_APISERVER)) {
+        (
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )),
+            Ok(any),
+        ) => verifier.verify_server_cert(own, between, &any, &[], now).or(verified),
+        _ => verified,
+    }
+}
+
 /// Times that are tried: one for each certificate of a chain, and more than any chain has.
 const TIMES_MAX: usize = 8;
 
@@ -163,26 +186,20 @@ impl ServerCertVerifier for AtAnyTime {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         mut now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let mut times = 0..TIMES_MAX;
         loop {
-            let verified = self.0.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            );
+            let verified = verify(&self.0, (end_entity, intermediates), server_name, now);
             match verified {
-                Err(Error::InvalidCertificate(Outdated::ExpiredContext { not_after, .. }))
-                    if times.next().is_some() =>
-                {
-                    now = not_after;
-                }
-                Err(Error::InvalidCertificate(Outdated::NotValidYetContext {
-                    not_before, ..
+                Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                })) if times.next().is_some() => now = not_after,
+                Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
                 })) if times.next().is_some() => now = not_before,
                 verified => return verified,
             }

@@ -25,6 +25,10 @@ use crate::clock::Millis;
 /// Good probes in a row before a backend gets connections: one answer may be the end of a restart.
 pub const RISE: u32 = 2;
 
+/// Time of nothing but answers that may not tell before a backend gets connections while others
+/// serve. An apiserver that starts refuses everybody until it knows its own rules, for some seconds.
+pub const RISE_ALIVE_AFTER: Duration = Duration::from_secs(10);
+
 /// Refusals in a row that are a death. One may be the gap of a restart; two are about a second.
 pub const FALL_REFUSED: u32 = 2;
 
@@ -125,6 +129,9 @@ pub struct HealthJudge {
     since: Millis,
     /// Consecutive good outcomes.
     good: u32,
+    /// Since when there were only answers that may not tell whether it is ready.
+    #[serde(default)]
+    alive_since: Option<Millis>,
     /// Consecutive refusals.
     refused: u32,
     /// Consecutive outcomes without a TCP connection or with a wrong identity.
@@ -154,6 +161,7 @@ impl HealthJudge {
             state: State::Pending,
             since: now,
             good: 0,
+            alive_since: None,
             refused: 0,
             hard: 0,
             soft: 0,
@@ -247,6 +255,10 @@ impl HealthJudge {
         let next = |count: u32, grows: bool| if grows { count.saturating_add(1) } else { 0 };
         let hard = !outcome.answered() && outcome != Outcome::Silent;
         self.good = next(self.good, outcome.is_good());
+        self.alive_since = match outcome {
+            Outcome::Alive => self.alive_since.or(Some(now)),
+            _ => None,
+        };
         self.refused = next(self.refused, outcome == Outcome::Refused);
         self.hard = next(self.hard, hard);
         if !hard {
@@ -288,8 +300,11 @@ impl HealthJudge {
         if alone && outcome == Outcome::Unidentified {
             return Some((State::Up, "any TLS answer while nobody serves and no CA is known"));
         }
-        if self.good >= RISE {
+        if self.good >= RISE && (self.alive_since.is_none() || self.state == State::Suspect) {
             return Some((State::Up, "2 good probes in a row"));
+        }
+        if self.alive_since.is_some_and(|since| now.since(since) >= RISE_ALIVE_AFTER) {
+            return Some((State::Up, "10s of answers that may not tell"));
         }
         if !self.ever_up {
             let known = outcome.answered();
@@ -368,7 +383,9 @@ impl HealthJudge {
             return "`mainstay undrain`";
         }
         match self.state {
-            State::Pending => "2 good probes in a row (one TLS answer if no other backend serves)",
+            State::Pending => {
+                "2 good probes in a row (one TLS answer if no other backend serves), 10s of 401 or 403"
+            }
             State::Up => "a 500 of /readyz, 2 refused probes, 3 without an answer in time",
             State::Drain => "2 good probes in a row; 70s after its port closed it is DEAD",
             State::Suspect => "2 good probes in a row; 30s without any TLS answer make it FROZEN",

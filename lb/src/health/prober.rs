@@ -218,10 +218,11 @@ pub async fn ask_over(
     request((sender, 0), addr).await
 }
 
-/// `GET /readyz`, and `/healthz` where that is not known; `None` if the connection broke.
+/// `GET /readyz`, and `/healthz` where that is not known or not for us: Kubernetes 1.14 and 1.15 show
+/// `/healthz` alone to who has not logged in. `None` if the connection broke.
 async fn request((mut sender, uses): Kept, addr: SocketAddr) -> Option<(Outcome, Kept)> {
     let mut status = get(&mut sender, addr, "/readyz").await?;
-    if status == StatusCode::NOT_FOUND {
+    if outcome_of(status) == Outcome::Alive {
         status = get(&mut sender, addr, "/healthz").await?;
     }
     Some((outcome_of(status), (sender, uses + 1)))

@@ -64,17 +64,41 @@ fn every_state_and_outcome_once() {
 #[test]
 fn every_state_and_outcome_for_long() {
     let table: [(State, [State; 10]); 6] = [
-        (Pending, [Up, Up, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead]),
+        (
+            Pending,
+            [Up, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Pending, Dead],
+        ),
         (Up, [Up, Up, Up, Drain, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Drain, [Up, Up, Drain, Drain, Drain, Suspect, Suspect, Drain, Dead, Dead]),
+        (Drain, [Up, Drain, Drain, Drain, Drain, Suspect, Suspect, Drain, Dead, Dead]),
         (Suspect, [Up, Up, Suspect, Drain, Drain, Suspect, Suspect, Dead, Dead, Dead]),
-        (Frozen, [Up, Up, Frozen, Drain, Drain, Frozen, Frozen, Dead, Dead, Dead]),
-        (Dead, [Up, Up, Dead, Drain, Drain, Dead, Dead, Dead, Dead, Dead]),
+        (Frozen, [Up, Frozen, Frozen, Drain, Drain, Frozen, Frozen, Dead, Dead, Dead]),
+        (Dead, [Up, Dead, Dead, Drain, Drain, Dead, Dead, Dead, Dead, Dead]),
     ];
     for (state, row) in table {
         for (outcome, expected) in Outcome::ALL.into_iter().zip(row) {
             assert_eq!(after(state, outcome, 4), expected, "{state:?} {outcome:?}");
         }
+    }
+}
+
+/// An apiserver that starts answers 403 to everybody for a while, and then tells whether it is ready.
+#[test]
+fn answers_that_may_not_tell_count_after_a_while_or_alone() {
+    for state in [Pending, Drain, Frozen, Dead] {
+        assert_eq!(after(state, Alive, 20), state, "{state:?}: 9.5 s");
+        assert_eq!(after(state, Alive, 21), Up, "{state:?}: 10 s");
+        let mut judge = judge_in(state);
+        for _ in 0..5 {
+            judge.observe(Alive, Millis(40_000), false);
+        }
+        judge.observe(NotReady, Millis(41_000), false);
+        judge.observe(Alive, Millis(60_000), false);
+        assert_ne!(judge.state(), Up, "{state:?}: it begins anew");
+        judge.observe(Ready, Millis(60_500), false);
+        assert_eq!(judge.state(), Up, "{state:?}: it tells");
+        let mut judge = judge_in(state);
+        judge.observe(Alive, Millis(40_000), true);
+        assert_eq!(judge.state(), Up, "{state:?}: alone");
     }
 }
 
