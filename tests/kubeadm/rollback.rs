@@ -79,7 +79,7 @@ fn without_an_owner_token_nothing_is_written() {
 fn a_rollback_that_fails_is_told() {
     let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
     server.fail(2, failure(422, "Invalid", "it is invalid"));
-    server.fail(3, failure(500, "InternalError", "not now"));
+    server.fail(3, failure(403, "Forbidden", "not you"));
     let ran = upload(&server, &lab, CLUSTERS[0]);
     let owner = server.secrets().keys().next().unwrap().clone();
     let said = format!(
@@ -87,6 +87,16 @@ fn a_rollback_that_fails_is_told() {
     );
     assert!(ran.stderr.contains(&said), "{ran:?}");
     assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn a_rollback_that_may_work_later_is_tried_again() {
+    let (lab, server) = (Lab::new(), Apiserver::of(CLUSTERS[0]));
+    server.fail(2, failure(422, "Invalid", "it is invalid"));
+    server.fail(3, failure(500, "InternalError", "not now"));
+    let ran = upload(&server, &lab, CLUSTERS[0]);
+    assert!(!ran.stderr.contains("could not be deleted"), "{ran:?}");
+    assert!(server.secrets().is_empty(), "{:?}", server.calls());
 }
 
 #[test]
