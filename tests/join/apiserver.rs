@@ -158,21 +158,26 @@ struct Run {
 impl Run {
     fn forever(self) {
         while !self.stop.load(Ordering::Relaxed) {
-            if self.manifest.exists() {
-                self.serve();
+            if let Some(pod) = self.pod() {
+                self.serve(&pod);
             }
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Until the manifest is gone.
-    fn serve(&self) {
+    fn pod(&self) -> Option<Vec<u8>> {
+        fs::read(&self.manifest).ok()
+    }
+
+    /// Until the manifest is gone or another's: a `kubeadm reset` and the `kubeadm init` after it
+    /// may both be done between two looks.
+    fn serve(&self, pod: &[u8]) {
         let config = tls(&self.pki);
         let socket = crate::support::refusing::bound(self.addr);
         socket.listen(64).unwrap();
         let listener = TcpListener::from(socket);
         listener.set_nonblocking(true).unwrap();
-        while self.manifest.exists() && !self.stop.load(Ordering::Relaxed) {
+        while self.pod().as_deref() == Some(pod) && !self.stop.load(Ordering::Relaxed) {
             let Ok((stream, _)) = listener.accept() else {
                 std::thread::sleep(LOOK);
                 continue;

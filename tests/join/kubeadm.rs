@@ -273,8 +273,10 @@ impl Machine {
         authority::write(&self.kubernetes.join(name), &content);
     }
 
+    /// No run's is like another's: kubelet starts a pod anew when its manifest changes.
     fn manifest(&self) {
-        authority::write(&self.kubernetes.join("manifests/kube-apiserver.yaml"), "a pod\n");
+        let pod = format!("a pod of {}\n", std::process::id());
+        authority::write(&self.kubernetes.join("manifests/kube-apiserver.yaml"), &pod);
     }
 
     /// kubeadm up to 1.34 waits for its apiserver through the balancer.
