@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bootstrap::kubeadm::{
     CertificateKey, ConfigFile, ConfigFileError, ControlPlaneEndpoint, GoawayChance,
-    KubernetesVersion, Networking,
+    KubernetesVersion, Networking, NodeOptions,
 };
 use bootstrap::plan::recommended;
 use clap::Args;
@@ -108,6 +108,7 @@ impl KubeadmConfig {
             kubeadm,
             endpoint: self.endpoint,
             node_name: None,
+            node: NodeOptions::default(),
             cert_sans: self.cert_sans,
             networking: Networking {
                 dns_domain: self.dns_domain,

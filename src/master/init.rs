@@ -6,7 +6,7 @@ use std::time::Duration;
 use bootstrap::agent::{announce, cluster_ca};
 use bootstrap::identity::{Kubeadm, Seat};
 use bootstrap::kubeadm::{ControlPlaneEndpoint, KubernetesVersion, Networking};
-use bootstrap::plan::{Extra, Goal, InitCommand, KubeadmCommand, Step};
+use bootstrap::plan::{ExternalCa, Extra, Goal, InitCommand, KubeadmCommand, Step};
 use bootstrap::protocol::{ClusterFacts, Intent};
 use common::Tasks;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     command(|tasks| async move {
         let version = kubeadm::version(&kubeadm.program).await?;
-        let flags = Extra::new(kubeadm.flags.clone(), true).map_err(Stop::usage)?;
+        let flags = Extra::new(kubeadm.flags.clone(), &version, true).map_err(Stop::usage)?;
         version.config_api().map_err(Stop::failed)?;
         let opens = if kubeadm.dry_run { Station::look } else { Station::open };
         let station = opens(settings, Intent::Init)?;
@@ -146,6 +146,7 @@ fn init_command(
         port: work.station.identity.port,
         networking: init.networking.clone(),
         cert_sans: cert_sans(&init.cert_sans, seat),
+        external_ca: ExternalCa::look(&work.station.settings.master.kubernetes_dir),
         extra: work.flags.clone(),
     };
     let file = work.station.dir.path().join(FILE);

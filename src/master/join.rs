@@ -27,7 +27,7 @@ pub(crate) fn run(settings: MasterSettings, kubeadm: KubeadmSettings) -> anyhow:
         let version = kubeadm::version(&kubeadm.program).await?;
         version.config_api().map_err(Stop::failed)?;
         let with_file = JoinFile::suits(&version);
-        let flags = Extra::new(kubeadm.flags.clone(), with_file).map_err(Stop::usage)?;
+        let flags = Extra::new(kubeadm.flags.clone(), &version, with_file).map_err(Stop::usage)?;
         let opens = if kubeadm.dry_run { Station::look } else { Station::open };
         let station = opens(settings, Intent::Join)?;
         let mut work = Work::plan(station, kubeadm, version, flags, Goal::Join)?;
@@ -146,6 +146,7 @@ fn join_command(work: &Work, given: &Given, seat: &Seat) -> anyhow::Result<Kubea
         pins: &given.pins,
         certificate_key: &given.key,
         node_name: &identity.name,
+        node: work.flags.node(),
         advertise: advertise(identity.address, seat),
         port: identity.port,
     };

@@ -6,7 +6,6 @@ use bootstrap::identity::Kubeadm;
 use bootstrap::kubeadm::KubernetesVersion;
 use bootstrap::plan::{Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, Step, plan};
 use common::Tasks;
-use zeroize::Zeroizing;
 
 use super::confirm::came_to_its_end;
 use super::interrupted;
@@ -38,6 +37,10 @@ impl Work {
         let stage = Stage::of(files, station.identity.kubeadm);
         let directory = station.settings.master.kubernetes_dir.display();
         match &stage {
+            Stage::Half(_) if files.external_ca => return Err(keep_external(&station).into()),
+            Stage::EndNotSeen if files.external_ca && kubeadm.reset => {
+                return Err(keep_external(&station).into());
+            }
             Stage::Half(found) if !kubeadm.reset => {
                 return Err(Stop::failed(format!(
                     "an earlier run of kubeadm failed or ended half-way and left {} in {directory}; \
@@ -98,9 +101,7 @@ impl Work {
         progress: &mut Progress,
         tasks: &Tasks,
     ) -> anyhow::Result<()> {
-        let arguments = ["reset", "--force"].map(|text| Zeroizing::new(text.to_owned()));
-        let command =
-            KubeadmCommand { arguments: arguments.into(), file: None, secret_arguments: false };
+        let command = KubeadmCommand::reset(&self.flags);
         progress.says(&format!("Running {}", command.shown()));
         // What a reset that is lost leaves is no master, whatever the cluster still says.
         self.station.change(|identity| identity.kubeadm = Kubeadm::Failed)?;
@@ -133,6 +134,17 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// A reset would delete what cannot be made again on this machine.
+fn keep_external(station: &Station) -> Stop {
+    let directory = station.settings.master.kubernetes_dir.display();
+    Stop::failed(format!(
+        "an earlier run of kubeadm failed or ended half-way; the key of {directory}/pki/ca.crt is \
+         elsewhere, and `kubeadm reset` would delete what that CA signed: put `pki` and the \
+         kubeconfigs of {directory} aside, run `kubeadm reset`, put them back, and run this again \
+         without --reset"
+    ))
 }
 
 /// Notes how kubeadm ended. The files that it leaves cannot tell a failure later.

@@ -117,6 +117,36 @@ impl Machine {
         }
     }
 
+    /// Flags that may stand beside `--config`: a directory of patches in 1.19 to 1.21 only.
+    fn beside_file(&self, flags: &[String]) {
+        let mut flags = flags.iter();
+        while let Some(flag) = flags.next() {
+            match flag.as_str() {
+                "--experimental-patches" if (19..22).contains(&self.minor) => {
+                    self.log(&format!("patches {}", flags.next().unwrap()));
+                }
+                _ if flag.starts_with("--ignore-preflight-errors") => {}
+                _ => panic!("can not mix '--config' with arguments [{flag}]"),
+            }
+        }
+    }
+
+    /// Whether the key of a CA is elsewhere.
+    fn is_external(&self, name: &str) -> bool {
+        let there = |end| self.kubernetes.join(format!("pki/{name}.{end}")).exists();
+        there("crt") && !there("key")
+    }
+
+    /// Notes the settings that are not in every file.
+    fn note_node(&self, text: &str) {
+        for (field, needs) in [("criSocket", 14), ("directory", 22)] {
+            if text.contains(&format!("  {field}: ")) {
+                assert!(self.minor >= needs, "unknown field {field}: {text}");
+                self.log(&format!("{field} {}", value(text, field)));
+            }
+        }
+    }
+
     fn preflight(&self) {
         for file in ["admin.conf", "kubelet.conf", "manifests/kube-apiserver.yaml"] {
             assert!(!self.kubernetes.join(file).exists(), "[ERROR FileAvailable] {file} exists");
@@ -126,18 +156,30 @@ impl Machine {
     fn init(&self, arguments: &[String]) {
         let upload =
             if self.minor == 14 { "--experimental-upload-certs" } else { "--upload-certs" };
-        assert_eq!((arguments[1].as_str(), arguments[3].as_str()), ("--config", upload));
-        assert!(arguments[4..].iter().all(|flag| flag.starts_with("--ignore-preflight-errors")));
+        assert_eq!(arguments[1], "--config");
+        let external = self.is_external("ca") || self.is_external("front-proxy-ca");
+        let uploads = arguments.get(3).is_some_and(|flag| flag == upload);
+        assert!(uploads != external, "can't use upload-certs with an external CA: {arguments:?}");
+        self.beside_file(&arguments[3 + usize::from(uploads)..]);
         let told = self.init_file(Path::new(&arguments[2]));
         self.point("preflight");
-        self.preflight();
         let pki = self.kubernetes.join("pki");
-        authority::create(&pki);
         let endpoint = told.endpoint.unwrap();
-        authority::serve(&pki, &[told.advertise.unwrap(), endpoint.ip()]);
+        if self.is_external("ca") {
+            for file in ["pki/apiserver.crt", "admin.conf", "kubelet.conf"] {
+                assert!(self.kubernetes.join(file).exists(), "{file} is missing");
+            }
+        } else {
+            self.preflight();
+            authority::create(&pki);
+            authority::serve(&pki, &[told.advertise.unwrap(), endpoint.ip()]);
+        }
         self.point("certs");
-        self.kubeconfig("admin.conf", endpoint);
-        self.kubeconfig("kubelet.conf", endpoint);
+        for name in ["admin.conf", "kubelet.conf"] {
+            if !self.is_external("ca") {
+                self.kubeconfig(name, endpoint);
+            }
+        }
         self.point("kubeconfig");
         self.manifest();
         self.point("control-plane");
@@ -168,6 +210,7 @@ impl Machine {
             );
         }
         told.read(&text);
+        self.note_node(&text);
         told.endpoint = Some(value(&text, "controlPlaneEndpoint").parse().unwrap());
         assert!(text.contains(&format!("- \"{}\"", told.endpoint.unwrap().ip())), "a SAN: {text}");
         assert_eq!(text.contains("goaway-chance"), self.minor >= 18);
@@ -215,7 +258,7 @@ impl Machine {
 
     fn join_file(&self, arguments: &[String]) -> Told {
         assert_eq!(arguments[1], "--config");
-        assert_eq!(arguments.len(), 3, "secrets and flags beside the file: {arguments:?}");
+        self.beside_file(&arguments[3..]);
         let path = Path::new(&arguments[2]);
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -224,6 +267,7 @@ impl Machine {
         assert!(text.starts_with(&begin), "{text}");
         let mut told = Told::default();
         told.read(&text);
+        self.note_node(&text);
         told.endpoint = Some(value(&text, "apiServerEndpoint").parse().unwrap());
         told.token = value(&text, "token");
         told.key = Some(value(&text, "certificateKey").parse().unwrap());
@@ -308,7 +352,8 @@ impl Machine {
     }
 
     fn reset(&self, arguments: &[String]) {
-        assert_eq!(arguments, ["reset", "--force"]);
+        assert_eq!(&arguments[..2], ["reset", "--force"]);
+        assert!(arguments.len() == 2 || arguments[2] == "--cri-socket", "{arguments:?}");
         fs::remove_dir_all(&self.kubernetes).unwrap();
         fs::create_dir(&self.kubernetes).unwrap();
     }

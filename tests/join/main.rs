@@ -31,6 +31,8 @@ mod authority;
 
 mod balancer;
 
+mod external;
+
 mod handed;
 
 mod hosts;

@@ -91,6 +91,30 @@ fn the_oldest_and_the_newest_kubeadm() {
     }
 }
 
+/// The runtime's socket and the patches, given after the `--`: in the file, or where it has no place
+/// for them, as flags.
+#[test]
+fn runtimes_and_patches_reach_every_kubeadm() {
+    for (version, expected) in [
+        ("v1.20.2", "patches /p\ncriSocket /s"),
+        ("v1.22.17", "criSocket /s\ndirectory /p"),
+        ("v1.36.2", "criSocket /s\ndirectory /p"),
+    ] {
+        let flags = ["--", "--cri-socket", "/s", "--patches=/p"].map(str::to_owned);
+        let coordinator = Coordinator::start();
+        let machine = Machine::new("master0", version, &Arc::default());
+        machine.wish("fail control-plane");
+        let ticket = coordinator.ticket();
+        let (status, said) = machine.start("init", &[ticket, flags.to_vec()].concat()).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(machine.told().contains(expected), "{version}: {}", machine.told());
+        machine.wish("");
+        machine.run("init", &[vec!["--reset".to_owned()], flags.to_vec()].concat());
+        let told = machine.told();
+        assert!(told.contains("reset --force --cri-socket /s\n"), "{version}: {told}");
+    }
+}
+
 #[test]
 fn a_master_leaves() {
     let begun = Beginning::of("v1.20.2");

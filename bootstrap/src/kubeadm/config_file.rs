@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::cluster_config::Networking;
 use super::endpoint::ControlPlaneEndpoint;
 use super::key::CertificateKey;
+use super::node_options::NodeOptions;
 use super::version::{ConfigApi, KubernetesVersion, VersionError};
 use super::yaml::{Yaml, quote};
 
@@ -34,6 +35,8 @@ pub struct ConfigFile<'a> {
     pub endpoint: ControlPlaneEndpoint,
     /// Name of the node; kubeadm takes the machine's if `None`.
     pub node_name: Option<String>,
+    /// More about the node.
+    pub node: NodeOptions,
     /// Further names and addresses for the apiserver certificates; the endpoint's host is added.
     pub cert_sans: Vec<String>,
     /// Networks; kubeadm's defaults where `None`.
@@ -77,10 +80,7 @@ impl ConfigFile<'_> {
             }
             yaml.quoted(0, "certificateKey", &key.to_hex());
         }
-        if let Some(name) = &self.node_name {
-            yaml.line(0, "nodeRegistration:");
-            yaml.quoted(2, "name", name);
-        }
+        self.node.write(yaml, api, self.node_name.as_deref())?;
         if self.advertise.is_some() || self.bind_port.is_some() {
             yaml.line(0, "localAPIEndpoint:");
         }
@@ -227,6 +227,9 @@ pub enum ConfigFileError {
     /// The delay would outlast the static pod.
     #[error("the shutdown delay must be shorter than 30s, after which the static pod is killed")]
     ShutdownDelay,
+    /// No place for the patches' directory.
+    #[error("kubeadm takes a directory of patches from its configuration file since 1.22")]
+    NoPatches,
     /// Not a share that the apiserver takes.
     #[error("goaway-chance is a number from 0 to 0.02, such as 0.001")]
     GoawayChance,

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::ca_pin::CaPin;
 use super::config_file::ConfigFileError;
 use super::key::CertificateKey;
+use super::node_options::NodeOptions;
 use super::token::BootstrapToken;
 use super::version::{ConfigApi, KubernetesVersion};
 use super::yaml::Yaml;
@@ -27,6 +28,8 @@ pub struct JoinFile<'a> {
     pub certificate_key: &'a CertificateKey,
     /// Name of the node.
     pub node_name: &'a str,
+    /// More about the node.
+    pub node: &'a NodeOptions,
     /// Address of the new apiserver; kubeadm finds it itself if `None`.
     pub advertise: Option<IpAddr>,
     /// Port of the new apiserver.
@@ -52,8 +55,7 @@ impl JoinFile<'_> {
         let mut yaml = Yaml::new();
         yaml.field(0, "apiVersion", api.api_version());
         yaml.field(0, "kind", "JoinConfiguration");
-        yaml.line(0, "nodeRegistration:");
-        yaml.quoted(2, "name", self.node_name);
+        self.node.write(&mut yaml, api, Some(self.node_name))?;
         yaml.line(0, "discovery:");
         yaml.line(2, "bootstrapToken:");
         yaml.quoted(4, "token", &self.token.to_text());
@@ -88,6 +90,7 @@ mod tests {
             pins: &pins,
             certificate_key: &"cd".repeat(32).parse().unwrap(),
             node_name: "master2",
+            node: &NodeOptions::default(),
             advertise: Some("fd00::2".parse().unwrap()),
             port: 6443,
         };

@@ -39,6 +39,7 @@ mod config_file;
 mod endpoint;
 mod join_command;
 mod join_file;
+mod node_options;
 mod version;
 mod yaml;
 
@@ -57,6 +58,7 @@ pub use join_command::{JoinCommand, JoinLine, JoinRole};
 pub use join_file::JoinFile;
 pub use key::{CertificateKey, CertificateKeyError};
 pub use kubeconfig::{Authority, ClusterAccess, KubeconfigError};
+pub use node_options::NodeOptions;
 pub use object::{
     ConfigMap, Data, List, ObjectError, ObjectMeta, OwnerReference, Secret, SecretBytes,
 };

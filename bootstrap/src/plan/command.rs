@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::external_ca::ExternalCa;
 use super::extra::Extra;
 use crate::kubeadm::{
     ConfigFile, ConfigFileError, ControlPlaneEndpoint, GoawayChance, JoinFile, KubernetesVersion,
@@ -34,6 +35,16 @@ pub struct KubeadmCommand {
 }
 
 impl KubeadmCommand {
+    /// `kubeadm reset`; on a machine with two runtimes it must be told which.
+    #[must_use]
+    pub fn reset(extra: &Extra) -> Self {
+        let mut arguments = texts(["reset", "--force"]);
+        if let Some(socket) = &extra.node().cri_socket {
+            arguments.extend(texts(["--cri-socket", socket]));
+        }
+        Self { arguments, file: None, secret_arguments: false }
+    }
+
     /// The arguments to show: those that follow a secret's flag are withheld.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -64,6 +75,8 @@ pub struct InitCommand {
     pub networking: Networking,
     /// Further names for the apiserver certificates.
     pub cert_sans: Vec<String>,
+    /// CAs whose keys are not on this machine.
+    pub external_ca: ExternalCa,
     /// Flags after `--`.
     pub extra: Extra,
 }
@@ -79,6 +92,7 @@ impl InitCommand {
             kubeadm: self.kubeadm.clone(),
             endpoint: self.endpoint.clone(),
             node_name: Some(self.node_name.clone()),
+            node: self.extra.node().clone(),
             cert_sans: self.cert_sans.clone(),
             networking: self.networking.clone(),
             advertise: self.advertise,
@@ -89,7 +103,9 @@ impl InitCommand {
             certificate_key: None,
         };
         let mut arguments = texts(["init", "--config", &file.to_string_lossy()]);
-        arguments.extend(texts([self.kubeadm.upload_certs_flag()]));
+        if self.external_ca.lets_upload() {
+            arguments.extend(texts([self.kubeadm.upload_certs_flag()]));
+        }
         arguments.extend(self.extra.flags().iter().cloned().map(Zeroizing::new));
         Ok(KubeadmCommand { arguments, file: Some(content.render()?), secret_arguments: false })
     }
@@ -159,6 +175,7 @@ fn texts<const N: usize>(arguments: [&str; N]) -> Vec<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubeadm::NodeOptions;
 
     #[test]
     fn the_port_is_told_where_the_address_is_not_ours() {
@@ -183,7 +200,8 @@ mod tests {
                 ..Networking::default()
             },
             cert_sans: Vec::new(),
-            extra: Extra::new(vec!["-v5".to_owned()], true).unwrap(),
+            external_ca: ExternalCa::default(),
+            extra: Extra::new(vec!["-v5".to_owned()], &version.parse().unwrap(), true).unwrap(),
         }
     }
 
@@ -195,11 +213,29 @@ mod tests {
             pins: &[format!("sha256:{}", "ab".repeat(32)).parse().unwrap()],
             certificate_key: &"cd".repeat(32).parse().unwrap(),
             node_name: "master2",
+            node: &NodeOptions::default(),
             advertise: Some("10.0.0.12".parse().unwrap()),
             port: 6443,
         };
         let line = JoinCommandLine { join, extra: &Extra::default() };
         line.command(Path::new("/x/join.yaml")).unwrap()
+    }
+
+    #[test]
+    fn a_reset_is_told_the_runtime_too() {
+        assert_eq!(KubeadmCommand::reset(&Extra::default()).shown(), "kubeadm reset --force");
+        let flags = ["--cri-socket=/s".to_owned(), "-v5".to_owned()];
+        let extra = Extra::new(flags.into(), &"1.31".parse().unwrap(), true).unwrap();
+        let shown = KubeadmCommand::reset(&extra).shown();
+        assert_eq!(shown, "kubeadm reset --force --cri-socket /s");
+    }
+
+    #[test]
+    fn what_an_external_ca_signed_is_not_uploaded() {
+        let external_ca = ExternalCa { front_proxy: true, ..ExternalCa::default() };
+        let command = InitCommand { external_ca, ..init_command("v1.31.0") };
+        let shown = command.command(Path::new("/x/f.yaml")).unwrap().shown();
+        assert_eq!(shown, "kubeadm init --config /x/f.yaml -v5");
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! there is to do, [`KubeadmCommand`] what kubeadm of a given version is told.
 
 mod command;
+mod external_ca;
 mod extra;
 mod stage;
 mod steps;
 
 pub use command::{InitCommand, JoinCommandLine, KubeadmCommand, recommended};
+pub use external_ca::ExternalCa;
 pub use extra::{Extra, ExtraError};
 pub use stage::{MasterFiles, Stage};
 pub use steps::{Goal, Planned, Step, plan};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::external_ca::ExternalCa;
 use crate::identity::Kubeadm;
 
 /// What is there of a control plane. All of these are there long before kubeadm ends: with `init`
@@ -16,6 +17,8 @@ pub struct MasterFiles {
     pub apiserver: bool,
     /// `kubelet.conf`.
     pub kubelet_conf: bool,
+    /// Whether the cluster's CA is external: then the two kubeconfigs are there before kubeadm begins.
+    pub external_ca: bool,
 }
 
 /// kubeadm's directory, as everybody has it.
@@ -30,6 +33,7 @@ impl MasterFiles {
             admin_conf: there("admin.conf"),
             apiserver: there("manifests/kube-apiserver.yaml"),
             kubelet_conf: there("kubelet.conf"),
+            external_ca: ExternalCa::look(directory).cluster,
         }
     }
 
@@ -39,11 +43,16 @@ impl MasterFiles {
         KUBERNETES_DIR.into()
     }
 
+    fn all(self) -> bool {
+        self.admin_conf && self.apiserver && self.kubelet_conf
+    }
+
+    /// Those that show that kubeadm has begun.
     fn list(self) -> Vec<&'static str> {
         let files = [
-            (self.admin_conf, "admin.conf"),
+            (self.admin_conf && !self.external_ca, "admin.conf"),
             (self.apiserver, "manifests/kube-apiserver.yaml"),
-            (self.kubelet_conf, "kubelet.conf"),
+            (self.kubelet_conf && !self.external_ca, "kubelet.conf"),
         ];
         files.into_iter().filter_map(|(there, name)| there.then_some(name)).collect()
     }
@@ -69,8 +78,7 @@ impl Stage {
     #[must_use]
     pub fn of(files: MasterFiles, remembered: Kubeadm) -> Self {
         let found = files.list();
-        let all = files == MasterFiles { admin_conf: true, apiserver: true, kubelet_conf: true };
-        match (remembered, all) {
+        match (remembered, files.all()) {
             // Somebody reset the machine since.
             (_, false) if found.is_empty() => Self::Fresh,
             (Kubeadm::Done | Kubeadm::NotStarted, true) => Self::Complete,
@@ -94,10 +102,12 @@ mod tests {
     #[test]
     fn every_combination_has_a_meaning() {
         let mut seen = 0;
-        for bits in 0..8 {
-            let [admin_conf, apiserver, kubelet_conf] = [1, 2, 4].map(|bit| bits & bit != 0);
-            let files = MasterFiles { admin_conf, apiserver, kubelet_conf };
-            let none = !(admin_conf || apiserver || kubelet_conf);
+        for bits in 0..16 {
+            let [admin_conf, apiserver, kubelet_conf, external_ca] =
+                [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            let files = MasterFiles { admin_conf, apiserver, kubelet_conf, external_ca };
+            let made = admin_conf || kubelet_conf;
+            let none = !(apiserver || made && !external_ca);
             let all = admin_conf && apiserver && kubelet_conf;
             let states = [Kubeadm::NotStarted, Kubeadm::Started, Kubeadm::Failed, Kubeadm::Done];
             for remembered in states {
@@ -116,7 +126,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 32);
+        assert_eq!(seen, 64);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bootstrap::kubeadm::{
     CertificateKey, ClusterConfigError, ClusterConfiguration, ConfigApi, ConfigFile,
     ConfigFileError, ConfigMap, ControlPlaneEndpoint, Etcd, ExternalEtcd, GoawayChance,
-    KubernetesVersion, Networking, PkiDirectory, Topology, VersionError,
+    KubernetesVersion, Networking, NodeOptions, PkiDirectory, Topology, VersionError,
 };
 
 use crate::support::text;
@@ -77,6 +77,7 @@ fn file<'a>(version: &str, key: Option<&'a CertificateKey>) -> ConfigFile<'a> {
         kubeadm: version.parse().unwrap(),
         endpoint: "lb.example.com:6443".parse().unwrap(),
         node_name: None,
+        node: NodeOptions::default(),
         cert_sans: vec!["10.0.0.10".to_owned(), "lb.example.com".to_owned()],
         networking: Networking {
             pod_subnet: Some("10.244.0.0/16".to_owned()),
@@ -88,6 +89,31 @@ fn file<'a>(version: &str, key: Option<&'a CertificateKey>) -> ConfigFile<'a> {
         goaway_chance: Some("0.001".parse().unwrap()),
         control_plane_timeout: Some(Duration::from_secs(240)),
         certificate_key: key,
+    }
+}
+
+#[test]
+fn runtime_and_patches_stand_where_each_format_has_them() {
+    let node = NodeOptions { cri_socket: Some("unix:///run/c.sock".to_owned()), patches: None };
+    let patched = NodeOptions { patches: Some("/etc/patches".to_owned()), ..node.clone() };
+    for version in ["1.14", "1.20.2", "1.22", "1.36.2"] {
+        let file = ConfigFile {
+            node: node.clone(),
+            shutdown_delay: None,
+            goaway_chance: None,
+            ..file(version, None)
+        };
+        let text = file.render().unwrap();
+        let expected = "nodeRegistration:\n  criSocket: \"unix:///run/c.sock\"\nlocalAPI";
+        assert!(text.contains(expected), "{version}: {}", *text);
+        let file = ConfigFile { node: patched.clone(), ..file };
+        if NodeOptions::has_patches(&file.kubeadm) {
+            let text = file.render().unwrap();
+            let expected = "c.sock\"\npatches:\n  directory: \"/etc/patches\"\nlocalAPI";
+            assert!(text.contains(expected), "{version}: {}", *text);
+        } else {
+            assert_eq!(file.render().unwrap_err(), ConfigFileError::NoPatches, "{version}");
+        }
     }
 }
 

@@ -1,0 +1,55 @@
+//! CAs whose keys are elsewhere. kubeadm then signs nothing with them, expects what they signed to be
+//! there before, and refuses to upload certificates.
+
+use std::path::Path;
+
+/// Which of kubeadm's CAs are external: the certificate is there and its key is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExternalCa {
+    /// That of the cluster. `admin.conf` and `kubelet.conf` must be there before `kubeadm init`.
+    pub cluster: bool,
+    /// That of the front proxy.
+    pub front_proxy: bool,
+}
+
+impl ExternalCa {
+    /// Looks below kubeadm's directory, usually `/etc/kubernetes`.
+    #[must_use]
+    pub fn look(directory: &Path) -> Self {
+        let external = |name: &str| {
+            let there = |end| directory.join("pki").join(format!("{name}.{end}")).exists();
+            there("crt") && !there("key")
+        };
+        Self { cluster: external("ca"), front_proxy: external("front-proxy-ca") }
+    }
+
+    /// Whether `kubeadm init` takes `--upload-certs`.
+    #[must_use]
+    pub fn lets_upload(self) -> bool {
+        !self.cluster && !self.front_proxy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_without_its_key_is_of_an_external_ca() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(ExternalCa::look(temp.path()).lets_upload(), "kubeadm will make both");
+        std::fs::create_dir(temp.path().join("pki")).unwrap();
+        let put = |name: &str| std::fs::write(temp.path().join("pki").join(name), "").unwrap();
+        for (file, cluster, front_proxy) in [
+            ("ca.crt", true, false),
+            ("front-proxy-ca.crt", true, true),
+            ("ca.key", false, true),
+            ("front-proxy-ca.key", false, false),
+        ] {
+            put(file);
+            let external = ExternalCa::look(temp.path());
+            assert_eq!(external, ExternalCa { cluster, front_proxy }, "{file}");
+            assert_eq!(external.lets_upload(), !cluster && !front_proxy);
+        }
+    }
+}
