@@ -8,7 +8,7 @@ use lb::client_hello::server_name;
 use lb::clock::Millis;
 use lb::health::judge::{HISTORY_MAX, RISE};
 use lb::health::prober::ask_over;
-use lb::health::{HealthJudge, Outcome, Rank, State};
+use lb::health::{DrainedBy, HealthJudge, Outcome, Rank, State};
 use tokio::io::{join, sink};
 use tokio::runtime::{Builder, Runtime};
 
@@ -58,8 +58,8 @@ pub(crate) fn health_judge(events: &[u8]) {
         now = Millis(now.0 + pause);
         let before = judge.state();
         let transition = match kind {
-            0 => judge.drain(true, now),
-            1 => judge.drain(false, now),
+            0 => judge.drain(DrainedBy::Operator, true, now),
+            1 => judge.drain(DrainedBy::Operator, false, now),
             _ => judge.observe(Outcome::ALL[usize::from(outcome)], now, kind % 2 == 0),
         };
         let state = judge.state();
@@ -74,7 +74,7 @@ pub(crate) fn health_judge(events: &[u8]) {
         let text = serde_json::to_string(&judge).unwrap();
         assert_eq!(serde_json::from_str::<HealthJudge>(&text).unwrap(), judge);
     }
-    judge.drain(false, now);
+    judge.drain(DrainedBy::Operator, false, now);
     for _ in 0..RISE {
         now = Millis(now.0 + 500);
         judge.observe(Outcome::Ready, now, false);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use common::events::Journal;
 use lb::clock::Millis;
 use lb::handover::Estate;
-use lb::health::Outcome;
+use lb::health::{DrainedBy, Outcome};
 
 use channel::Message;
 use frame::{Frame, arrivals, decoded, encoded};
@@ -62,7 +62,7 @@ fn go_on_with(estate: Estate) {
             for outcome in Outcome::ALL {
                 let mut judge = ward.judge.clone();
                 judge.observe(outcome, now, false);
-                judge.drain(true, now);
+                judge.drain(DrainedBy::Operator, true, now);
             }
         }
     }

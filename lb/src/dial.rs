@@ -81,9 +81,11 @@ impl DialFailure {
                 Self::Refused
             }
             Kind::TimedOut => Self::TimedOut,
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
-                Self::Unreachable
-            }
+            // A firewall or a route that forbids: over IPv6, and over IPv4 on this host, as EACCES.
+            Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::PermissionDenied => Self::Unreachable,
             _ => Self::Local,
         }
     }

@@ -8,6 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use crate::backend::ConnectionGuard;
+use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
 use crate::dial::{DialFailure, Dialer};
@@ -44,6 +45,13 @@ struct Leg {
     begun: Millis,
 }
 
+/// A backend that did not answer.
+struct Unanswered {
+    backend: Arc<Backend>,
+    failure: DialFailure,
+    begun: Millis,
+}
+
 /// A client connection whose backend has not answered yet.
 pub(crate) struct Hold<'a> {
     client: &'a mut TcpStream,
@@ -58,6 +66,9 @@ pub(crate) struct Hold<'a> {
     answer_until: Option<Instant>,
     /// Whether every backend was asked.
     exhausted: bool,
+    /// Backends that did not answer these bytes. It is held against them once another one has
+    /// answered the same: what nobody answers may be the client's fault.
+    unanswered: Vec<Unanswered>,
     replays: u32,
 }
 
@@ -106,6 +117,7 @@ impl<'a> Hold<'a> {
             speak_until,
             answer_until: None,
             exhausted: false,
+            unanswered: Vec::new(),
             replays: 0,
         }
     }
@@ -187,7 +199,8 @@ impl<'a> Hold<'a> {
         };
         let record = usize::from(u16::from_be_bytes([*high, *low]));
         let message = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-        hello.len() + 4 >= record && hello.len() >= message
+        // A record without room for the message's head is no hello yet.
+        (4..=hello.len() + 4).contains(&record) && hello.len() >= message
     }
 
     /// Whether the same bytes may go to another backend.
@@ -203,6 +216,7 @@ impl<'a> Hold<'a> {
     ) -> Result<Step, CloseReason> {
         if matches!(said, Ok(1..)) {
             self.trust(leg);
+            self.hold_against_the_others();
             return Ok(Step::Settled(leg));
         }
         if !self.may_replay() {
@@ -218,7 +232,8 @@ impl<'a> Hold<'a> {
     /// The backends asked so far are silent: asks one more, while they may still answer.
     async fn ask_another(&mut self) -> Step {
         if let Some(leg) = self.legs.last().filter(|_| !self.exhausted) {
-            leg.guard.backend().failed(DialFailure::Silent, leg.begun, self.clock.now());
+            let (backend, begun) = (leg.guard.backend(), leg.begun);
+            note(&mut self.unanswered, backend, DialFailure::Silent, begun);
         }
         let dialled = tokio::select! {
             biased;
@@ -293,9 +308,27 @@ impl<'a> Hold<'a> {
     fn lose(&mut self, leg: usize, failure: DialFailure) {
         if leg < self.legs.len() {
             let leg = self.legs.remove(leg);
-            leg.guard.backend().failed(failure, leg.begun, self.clock.now());
+            note(&mut self.unanswered, leg.guard.backend(), failure, leg.begun);
         }
     }
+
+    fn hold_against_the_others(&mut self) {
+        let now = self.clock.now();
+        for Unanswered { backend, failure, begun } in self.unanswered.drain(..) {
+            backend.failed(failure, begun, now);
+        }
+    }
+}
+
+/// A backend did not answer; its probes look at once whether it is there.
+fn note(
+    unanswered: &mut Vec<Unanswered>,
+    backend: &Arc<Backend>,
+    failure: DialFailure,
+    begun: Millis,
+) {
+    backend.suspect();
+    unanswered.push(Unanswered { backend: Arc::clone(backend), failure, begun });
 }
 
 /// The first backend that says something, how many bytes are there to be seen, and nothing taken.

@@ -41,10 +41,18 @@ impl Gate {
 }
 
 impl Balancer {
-    /// Opens the port; nothing if it is open, or was closed for good.
+    /// Opens the port and lets it be accepted on; nothing if that is so, or if it was closed for good.
+    /// Not to be called in a pause.
     pub(crate) fn open(&self) -> Result<(), BindError> {
         let mut gate = self.gate.lock();
-        if gate.shut || gate.opened.is_some() {
+        if let Some(opened) = &mut gate.opened {
+            // Nobody accepts after a pause, or because there were no descriptors at its end.
+            if opened.token.is_cancelled() {
+                opened.token = self.accept_on(&opened.listeners)?;
+            }
+            return Ok(());
+        }
+        if gate.shut {
             return Ok(());
         }
         gate.ports.prepare_reopening()?;
@@ -59,16 +67,19 @@ impl Balancer {
 
     /// Lets each worker accept on its listening sockets until the token is cancelled.
     fn accept_on(&self, listeners: &[Vec<TcpListener>]) -> Result<CancellationToken, BindError> {
+        let handle = |listener: &TcpListener| {
+            let failed = |source| BindError {
+                addr: listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()),
+                source,
+            };
+            listener.try_clone().map_err(failed)
+        };
+        let handles = |of_worker: &Vec<TcpListener>| of_worker.iter().map(handle).collect();
+        // All of them before anybody accepts, so that a shortage leaves nobody behind who does.
+        let listeners: Vec<Vec<_>> = listeners.iter().map(handles).collect::<Result<_, _>>()?;
         let token = CancellationToken::new();
         for (worker, listeners) in self.workers().iter().zip(listeners) {
-            let handles = listeners.iter().map(|listener| {
-                let failed = |source| BindError {
-                    addr: listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()),
-                    source,
-                };
-                listener.try_clone().map_err(failed)
-            });
-            worker.accept(self.shared(), handles.collect::<Result<_, _>>()?, &token);
+            worker.accept(self.shared(), listeners, &token);
         }
         Ok(token)
     }
@@ -113,19 +124,11 @@ impl Balancer {
     /// Accepts again after [`Balancer::pause_accepting`], or where another process did.
     pub(crate) fn resume_accepting(&self) {
         let mut gate = self.gate.lock();
-        if std::mem::take(&mut gate.inherited_open) {
-            drop(gate);
-            if let Err(error) = self.open() {
-                error!(%error, "cannot accept where the process before did");
-            }
-            return;
-        }
-        let Some(opened) = gate.opened.as_mut().filter(|opened| opened.token.is_cancelled()) else {
-            return;
-        };
-        match self.accept_on(&opened.listeners) {
-            Ok(token) => opened.token = token,
-            Err(error) => error!(%error, "cannot accept again; out of descriptors?"),
+        let inherited = std::mem::take(&mut gate.inherited_open);
+        let open = inherited || gate.opened.is_some();
+        drop(gate);
+        if open && let Err(error) = self.open() {
+            error!(%error, "cannot accept again yet; out of descriptors?");
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use common::{Member, Membership};
+use common::{Member, Membership, Source};
 use parking_lot::Mutex;
 
 use crate::backend::{Backend, ConnectionGuard};
@@ -227,6 +227,17 @@ impl Pool {
         }
     }
 
+    /// The backend of a session that another process established: no member perhaps, and not even
+    /// remembered, if the session is its last one.
+    pub(crate) fn backend_of_guest(&self, addr: SocketAddr, since: Millis) -> Arc<Backend> {
+        self.backend_at(addr).unwrap_or_else(|| {
+            let member = Member { name: addr.to_string(), addr, source: Source::Remembered };
+            let backend = Arc::new(Backend::new(member, since));
+            self.retired.lock().push(Arc::clone(&backend));
+            backend
+        })
+    }
+
     /// Makes this the snapshot of every connection from now on. Only one task may call this.
     pub fn publish(&self, set: BackendSet) {
         self.current.store(Arc::new(set));
@@ -237,7 +248,6 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::dial::DialFailure;
-    use common::Source;
 
     const TRIAL: Duration = Duration::from_secs(2);
 

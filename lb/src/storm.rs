@@ -15,6 +15,9 @@ use parking_lot::Mutex;
 /// Longest wait for a place; after that the next backend is asked.
 pub const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// The same in microseconds.
+const WAIT_MAX_US: u64 = WAIT_MAX.as_secs() * 1_000_000;
+
 /// How many new connections a backend may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StormLimits {
@@ -37,7 +40,11 @@ impl StormLimits {
             return Ok((whole_at, Duration::ZERO));
         };
         let burst = interval.saturating_mul(u64::from(self.burst.max(1)));
-        let next = whole_at.max(now).saturating_add(interval);
+        let empty = now.saturating_add(burst);
+        // Further away than these limits can bring it: they were tighter before.
+        let stale = whole_at > empty.saturating_add(WAIT_MAX_US);
+        let whole_at = if stale { empty } else { whole_at.max(now) };
+        let next = whole_at.saturating_add(interval);
         let wait = Duration::from_micros(next.saturating_sub(now).saturating_sub(burst));
         if wait > WAIT_MAX { Err(TooMany) } else { Ok((next, wait)) }
     }
@@ -147,6 +154,20 @@ mod tests {
         assert_eq!(waits[599], Ok(Duration::from_secs(1)));
         assert_eq!(waits[600], Err(TooMany));
         assert_eq!(bucket.take(LIMITS, start + Duration::from_millis(5)), Ok(WAIT_MAX));
+    }
+
+    #[test]
+    fn a_wider_limit_counts_at_once() {
+        let bucket = Bucket::default();
+        let tight = StormLimits { per_second: 10, burst: 400 };
+        let start = Duration::from_secs(10);
+        while bucket.take(tight, start).is_ok() {}
+        assert!(
+            bucket.take(LIMITS, start).is_ok(),
+            "what the old one used up is not held against it"
+        );
+        let more = (0..1000).filter(|_| bucket.take(LIMITS, start).is_ok()).count();
+        assert_eq!(more, 199, "but it begins with an empty budget: a second's worth may wait");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bootstrap::MembershipWriter;
 use bootstrap::api::{ApiSettings, JoinApi, serve};
@@ -19,10 +20,14 @@ use lb::Balancer;
 use lb::health::Command;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::{Cluster, cannot_bind, state_dir};
 use crate::exit::{Exit, Stop};
+
+/// Time until the keeper is asked again about a member that it did not know yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The running coordinator.
 pub(crate) struct Join {
@@ -171,7 +176,7 @@ async fn tell(
     keeper: mpsc::Sender<Command>,
 ) {
     let mut left = BTreeSet::new();
-    let mut drained = BTreeSet::new();
+    let mut going_down = BTreeSet::new();
     loop {
         let known = Arc::clone(&knowledge.borrow_and_update());
         writer.registered(known.members.iter().map(registered).collect());
@@ -180,8 +185,12 @@ async fn tell(
         }
         left.clone_from(&known.left);
         cluster.learn(known.kubeconfig.clone(), known.cluster_ca.as_deref());
-        drain(&known, &mut drained, &keeper).await;
-        if knowledge.changed().await.is_err() {
+        let changed = knowledge.changed();
+        let changed = match tell_going_down(&known, &mut going_down, &keeper).await {
+            true => changed.await,
+            false => timeout(LOOK_AGAIN, changed).await.unwrap_or(Ok(())),
+        };
+        if changed.is_err() {
             return;
         }
     }
@@ -193,18 +202,31 @@ fn registered(known: &bootstrap::coordinator::RegisteredMember) -> Registered {
     Registered { member, missing: known.missing }
 }
 
-/// Drains members whose machines go down, and takes back what was drained here and nothing else: an
-/// operator's drain stays.
-async fn drain(known: &Knowledge, drained: &mut BTreeSet<String>, keeper: &mpsc::Sender<Command>) {
-    let going = |it: &&bootstrap::coordinator::RegisteredMember| it.draining;
-    let now: BTreeSet<String> =
-        known.members.iter().filter(going).map(|it| it.name.clone()).collect();
-    let changes = now.difference(drained).map(|name| (name.clone(), true));
-    let changes = changes.chain(drained.difference(&now).map(|name| (name.clone(), false)));
-    for (name, drained) in changes {
-        let (answer, _) = oneshot::channel();
-        // Without a keeper there is nothing to drain.
-        keeper.send(Command::Drain { name, drained, over: None, answer }).await.ok();
+/// Tells the keeper whose machines go down and whose are back. `told` are those it knows to go down;
+/// whether it knows all.
+async fn tell_going_down(
+    known: &Knowledge,
+    told: &mut BTreeSet<SocketAddr>,
+    keeper: &mpsc::Sender<Command>,
+) -> bool {
+    let going = known.members.iter().filter(|member| member.draining);
+    let now: BTreeSet<SocketAddr> = going.map(|member| member.address).collect();
+    for addr in told.difference(&now) {
+        // One that is no member any more needs no word.
+        say_going_down(keeper, *addr, false).await;
     }
-    *drained = now;
+    told.retain(|addr| now.contains(addr));
+    for addr in &now {
+        if !told.contains(addr) && say_going_down(keeper, *addr, true).await {
+            told.insert(*addr);
+        }
+    }
+    told.len() == now.len()
+}
+
+/// Whether the keeper knows the member.
+async fn say_going_down(keeper: &mpsc::Sender<Command>, addr: SocketAddr, going: bool) -> bool {
+    let (answer, answered) = oneshot::channel();
+    let command = Command::GoingDown { addr, going, answer };
+    keeper.send(command).await.is_ok() && answered.await.unwrap_or(false)
 }

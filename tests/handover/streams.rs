@@ -4,7 +4,7 @@
 //! (`make handover`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,10 @@ fn streams() -> usize {
     number("MAINSTAY_STREAMS", 300)
 }
 
+fn handovers() -> usize {
+    number("MAINSTAY_HANDOVERS", 5)
+}
+
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
@@ -32,29 +36,25 @@ fn number(variable: &str, default: usize) -> usize {
 struct Seen {
     running: AtomicU64,
     messages: AtomicU64,
-    /// Whether hand-overs have begun.
-    moving: AtomicBool,
+    /// Hand-overs that have begun.
+    handovers: AtomicUsize,
     stop: AtomicBool,
 }
 
-/// The longest round trip of a stream.
-#[derive(Default)]
-struct Longest {
-    /// Before the first hand-over, so what the test itself costs.
-    calm: Duration,
-    moving: Duration,
-}
+/// The longest round trip of a stream from each hand-over to the next; the first is from before
+/// them, so what the test itself costs.
+type Longest = Vec<Duration>;
 
 /// Sends numbered messages and reads them back, one after the other.
 async fn converse(addr: std::net::SocketAddr, seen: Arc<Seen>) -> Longest {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut longest = Longest::default();
+    let mut longest = vec![Duration::ZERO; 1 + handovers()];
     let mut message = [0; MESSAGE];
     for number in 0_u64.. {
         message[..8].copy_from_slice(&number.to_le_bytes());
         let begun = Instant::now();
-        let moving = seen.moving.load(Ordering::Relaxed);
+        let during = seen.handovers.load(Ordering::Relaxed);
         stream.write_all(&message).await.unwrap();
         let mut back = [0; MESSAGE];
         stream.read_exact(&mut back).await.unwrap();
@@ -62,8 +62,7 @@ async fn converse(addr: std::net::SocketAddr, seen: Arc<Seen>) -> Longest {
         if number == 0 {
             seen.running.fetch_add(1, Ordering::Relaxed);
         } else if seen.running.load(Ordering::Relaxed) == streams() as u64 {
-            let phase = if moving { &mut longest.moving } else { &mut longest.calm };
-            *phase = (*phase).max(begun.elapsed());
+            longest[during] = longest[during].max(begun.elapsed());
         }
         seen.messages.fetch_add(1, Ordering::Relaxed);
         if seen.stop.load(Ordering::Relaxed) {
@@ -83,7 +82,7 @@ fn number_of_beats() -> u32 {
 
 #[test]
 fn streams_notice_a_pause_at_most() {
-    let (streams, handovers) = (streams(), number("MAINSTAY_HANDOVERS", 5));
+    let (streams, handovers) = (streams(), handovers());
     if !process::raise_descriptors(streams as u64 * 2 + 200) {
         skipped(format!("{streams} streams need more open files than this process may have"));
         return;
@@ -114,9 +113,9 @@ fn streams_notice_a_pause_at_most() {
     until("every stream runs", || seen.running.load(Ordering::Relaxed) == streams as u64);
     let ten_each = |seen: &Seen| seen.messages.load(Ordering::Relaxed) > 10 * streams as u64;
     until("ten messages of each", || ten_each(&seen));
-    seen.moving.store(true, Ordering::Relaxed);
     let mut pauses = Vec::new();
     for _ in 0..handovers {
+        seen.handovers.fetch_add(1, Ordering::Relaxed);
         let before = seen.messages.load(Ordering::Relaxed);
         let took_over = hand_over(&balancer);
         assert_eq!(took_over.sessions, streams as u64, "every session is handed over");
@@ -125,12 +124,12 @@ fn streams_notice_a_pause_at_most() {
     }
     seen.stop.store(true, Ordering::Relaxed);
     let longest = talking.join().unwrap();
-    let calm = spread(longest.iter().map(|longest| longest.calm).collect());
-    let moving = spread(longest.iter().map(|longest| longest.moving).collect());
+    let calm = spread(longest.iter().map(|of_stream| of_stream[0]).collect());
+    let moving = spread(longest.iter().flat_map(|of_stream| &of_stream[1..]).copied().collect());
     pauses.sort_unstable();
     eprintln!(
-        "{streams} streams, {handovers} hand-overs, {} messages: longest round trip of a stream \
-         {moving}, without hand-overs {calm}; sessions stood still {} ms (median), {} ms (worst)",
+        "{streams} streams, {handovers} hand-overs, {} messages: longest round trip of each \
+         stream in each hand-over {moving}, before them {calm}; sessions stood still {} ms (median), {} ms (worst)",
         seen.messages.load(Ordering::Relaxed),
         pauses[pauses.len() / 2],
         pauses[pauses.len() - 1],

@@ -106,6 +106,7 @@ async fn a_backend_that_closes_before_it_answers_is_replaced_at_once() {
     };
     let (found, _second) = tokio::join!(find(&set, &mut inner), peers);
     assert_eq!(found.unwrap().guard.backend().member.name, "1");
+    assert_eq!(set.entries[0].backend.refusals().in_a_row(), 1, "the other one answered the same");
 }
 
 #[tokio::test]
@@ -141,6 +142,29 @@ async fn a_part_of_a_hello_makes_no_backend_look_silent() {
     let (_listeners, set) = backends(2).await;
     let (mut outer, mut inner) = client().await;
     outer.write_all(&HELLO[..7]).await.unwrap();
+    assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
+    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+}
+
+#[tokio::test]
+async fn what_nobody_answers_is_held_against_nobody() {
+    let (listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(HELLO).await.unwrap();
+    let peers = async {
+        drop(accept_hello(&listeners[0]).await);
+        drop(accept_hello(&listeners[1]).await);
+    };
+    let (found, ()) = tokio::join!(find(&set, &mut inner), peers);
+    assert_eq!(found.err(), Some(CloseReason::NoBackend));
+    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+}
+
+#[tokio::test]
+async fn a_record_without_a_message_is_no_hello() {
+    let (_listeners, set) = backends(2).await;
+    let (mut outer, mut inner) = client().await;
+    outer.write_all(&[TLS_HANDSHAKE, 3, 1, 0, 0, CLIENT_HELLO, 0, 0, 0]).await.unwrap();
     assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
     assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
 }

@@ -102,7 +102,7 @@ fn revive_all(
 ) -> io::Result<usize> {
     let count = arrivals.len();
     for Arrival { record, descriptors, bytes } in arrivals {
-        let backend = shared.pool.backend_at(record.backend).ok_or(io::ErrorKind::InvalidData)?;
+        let backend = shared.pool.backend_of_guest(record.backend, record.opened);
         let noted =
             record.ledger.as_ref().and_then(|ledger| shared.ledger.go_on(record.client, ledger));
         let session = Session::revived(&record, backend.reserve_anyway()).noted(noted);

@@ -22,6 +22,10 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use crate::clock::Millis;
 
+mod drain;
+
+pub use drain::DrainedBy;
+
 /// Good probes in a row before a backend gets connections: one answer may be the end of a restart.
 pub const RISE: u32 = 2;
 
@@ -148,7 +152,11 @@ pub struct HealthJudge {
     port_closed: Option<Millis>,
     /// Whether it was ever UP: before that it can only be PENDING, or DEAD for a wrong identity.
     ever_up: bool,
+    /// Whether the operator drains it.
     drained: bool,
+    /// Whether its own machine goes down. A process that takes over hears that anew, if it is so.
+    #[serde(skip)]
+    going_down: bool,
     last: Option<Outcome>,
     history: VecDeque<Transition>,
 }
@@ -171,16 +179,17 @@ impl HealthJudge {
             port_closed: None,
             ever_up: false,
             drained: false,
+            going_down: false,
             last: None,
             history: VecDeque::new(),
         }
     }
 
-    /// The state as probes see it, or DRAIN while the operator drains a backend that would serve.
+    /// The state as probes see it, or DRAIN while somebody drains a backend that would serve.
     #[must_use]
     pub fn state(&self) -> State {
         match self.state {
-            State::Up | State::Suspect if self.drained => State::Drain,
+            State::Up | State::Suspect if self.held_back() => State::Drain,
             state => state,
         }
     }
@@ -197,12 +206,6 @@ impl HealthJudge {
         self.last
     }
 
-    /// Whether the operator drains it.
-    #[must_use]
-    pub fn drained(&self) -> bool {
-        self.drained
-    }
-
     /// The last changes, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Transition> {
         self.history.iter()
@@ -211,7 +214,7 @@ impl HealthJudge {
     /// When new connections may go to it.
     #[must_use]
     pub fn rank(&self) -> Rank {
-        if self.drained {
+        if self.held_back() {
             return Rank::Never;
         }
         match self.state {
@@ -230,25 +233,6 @@ impl HealthJudge {
         self.last = Some(outcome);
         let (to, threshold) = self.verdict(outcome, now, alone)?;
         self.enter(to, now, outcome.to_string(), threshold)
-    }
-
-    /// The operator drains the backend, or takes that back.
-    pub fn drain(&mut self, drained: bool, now: Millis) -> Option<Transition> {
-        let from = self.state();
-        self.drained = drained;
-        let to = self.state();
-        if from == to {
-            return None;
-        }
-        let signal = if drained { "the operator drains it" } else { "the operator undrained it" };
-        self.since = now;
-        Some(self.remember(Transition {
-            from,
-            to,
-            at: now,
-            signal: signal.into(),
-            threshold: "at once".into(),
-        }))
     }
 
     fn count(&mut self, outcome: Outcome, now: Millis) {
@@ -361,7 +345,7 @@ impl HealthJudge {
         }
         let (to, threshold) = (self.state(), threshold.into());
         if from == to {
-            // The operator's drain hides it.
+            // A drain hides it.
             return None;
         }
         self.since = now;
@@ -379,8 +363,8 @@ impl HealthJudge {
     /// What would end the present state, in words.
     #[must_use]
     pub fn clears(&self) -> &'static str {
-        if self.drained {
-            return "`mainstay undrain`";
+        if let Some(clears) = self.drain_clears() {
+            return clears;
         }
         match self.state {
             State::Pending => {

@@ -5,6 +5,7 @@
 //! closed when nobody serves. It runs on the control thread; the data path only reads the snapshot.
 
 mod command;
+mod drain;
 mod leaving;
 mod load;
 mod notes;
@@ -231,7 +232,9 @@ impl Keeper {
                 "alive, but it does not tell us whether it is ready: 401, 403 or 404; allow anonymous GET /readyz or give the probes a client certificate"
             );
         }
+        let before = ward.judge.rank();
         let transition = ward.judge.observe(report.outcome, now, alone);
+        let moved = ward.judge.rank() != before;
         let gone = ward.judge.state().cuts() && ward.backend.load() > 0;
         if gone {
             let (backend, state) = (Arc::clone(&ward.backend), ward.judge.state());
@@ -239,8 +242,9 @@ impl Keeper {
         }
         match transition {
             Some(transition) => self.turn(report.addr, &transition, Cause::Probes),
-            None if self.leaving.is_empty() => self.tell(),
-            None => self.publish(),
+            // Silence and a closed port change what it may get without a change of state.
+            None if moved || !self.leaving.is_empty() => self.publish(),
+            None => self.tell(),
         }
     }
 
@@ -293,6 +297,11 @@ impl Keeper {
                 // Whoever asked and is gone does not want to know.
                 answer.send(found).ok();
             }
+            Command::GoingDown { addr, going, answer } => {
+                let found = self.going_down(addr, going);
+                // Whoever asked and is gone does not want to know.
+                answer.send(found).ok();
+            }
             Command::Probe(method) => {
                 self.method = method;
                 let mut wards = std::mem::take(&mut self.wards);
@@ -308,22 +317,6 @@ impl Keeper {
                 answer.send(self.rebalance_now(act)).ok();
             }
         }
-    }
-
-    fn drain(&mut self, name: &str, drained: bool, over: Option<Duration>) -> bool {
-        let now = self.balancer.now();
-        let ward = self.wards.iter_mut().find(|ward| ward.backend.member.name == name);
-        let Some(ward) = ward else {
-            return false;
-        };
-        let addr = ward.backend.member.addr;
-        ward.emptied_by = over.filter(|_| drained).map(|over| now.after(over));
-        match ward.judge.drain(drained, now) {
-            Some(transition) => self.turn(addr, &transition, Cause::Operator),
-            None => self.publish(),
-        }
-        self.note_drain(name, drained, over);
-        true
     }
 
     /// Ends slow starts and moves the port.

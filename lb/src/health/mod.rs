@@ -12,6 +12,6 @@ pub mod outcome;
 pub mod prober;
 pub mod timetable;
 
-pub use judge::{HealthJudge, Rank, State, Transition};
+pub use judge::{DrainedBy, HealthJudge, Rank, State, Transition};
 pub use keeper::{Command, HealthFeed, Keeper, MemberHealth};
 pub use outcome::Outcome;

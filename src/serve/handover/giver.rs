@@ -239,7 +239,7 @@ impl<'a> Attempt<'a> {
         loop {
             let later = self.report.balancer().departed();
             if !later.is_empty()
-                && let Err(error) = self.send_sessions(&later).await
+                && let Err(error) = send::send_sessions(&mut self.channel, &later).await
             {
                 warn!(%error, sessions = later.len(), "hand-over: late sessions lost");
                 return GiverEvent::Unfit;

@@ -250,6 +250,8 @@ impl Heir {
             }
             if event == TakerEvent::Unfit {
                 error!(reason, "hand-over: what followed is lost");
+                // Some of it may be here already, standing.
+                balancer.go_on(Departure::default()).await;
             }
         }
         info!(predecessor = self.offer.pid, "hand-over: the old process has ended");

@@ -189,7 +189,7 @@ fn the_first_master_needs_one_tls_answer() {
 #[test]
 fn the_operator_drains_and_takes_it_back() {
     let mut judge = judge_in(Up);
-    let transition = judge.drain(true, Millis(5)).unwrap();
+    let transition = judge.drain(DrainedBy::Operator, true, Millis(5)).unwrap();
     assert_eq!((transition.from, transition.to), (Up, Drain));
     assert_eq!(judge.rank(), Rank::Never);
     judge.observe(Ready, Millis(6), false);
@@ -200,8 +200,25 @@ fn the_operator_drains_and_takes_it_back() {
     judge.observe(Ready, Millis(9), false);
     judge.observe(Ready, Millis(10), false);
     assert_eq!(judge.state(), Drain, "and it is drained when it returns");
-    judge.drain(false, Millis(11));
+    judge.drain(DrainedBy::Operator, false, Millis(11));
     assert_eq!((judge.state(), judge.rank()), (Up, Rank::Usual));
+}
+
+#[test]
+fn each_takes_back_only_its_own_drain() {
+    let mut judge = judge_in(Up);
+    judge.drain(DrainedBy::Operator, true, Millis(5)).unwrap();
+    assert_eq!(judge.drain(DrainedBy::Machine, true, Millis(6)), None);
+    assert_eq!(judge.drain(DrainedBy::Machine, false, Millis(7)), None);
+    assert_eq!((judge.state(), judge.rank()), (Drain, Rank::Never), "the operator's stays");
+    judge.drain(DrainedBy::Machine, true, Millis(8));
+    assert_eq!(judge.drain(DrainedBy::Operator, false, Millis(9)), None);
+    assert_eq!((judge.drained(), judge.rank()), (false, Rank::Never), "and so does the machine's");
+    let text = serde_json::to_string(&judge).unwrap();
+    let inherited: HealthJudge = serde_json::from_str(&text).unwrap();
+    assert_eq!(inherited.rank(), Rank::Usual, "whoever takes over hears it from the machine");
+    let back = judge.drain(DrainedBy::Machine, false, Millis(10)).unwrap();
+    assert_eq!((back.from, back.to), (Drain, Up));
 }
 
 #[test]

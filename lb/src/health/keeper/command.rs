@@ -1,5 +1,6 @@
 //! What the rest of the program may ask of the keeper.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::status::Rebalancing;
@@ -19,6 +20,16 @@ pub enum Command {
         drained: bool,
         /// In which time its sessions are closed; none are without one.
         over: Option<Duration>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<bool>,
+    },
+    /// The machine of this member goes down, or is back: nothing that the operator asked for changes.
+    /// Answers whether there is such a member.
+    GoingDown {
+        /// Address of its apiserver.
+        addr: SocketAddr,
+        /// Whether it goes down.
+        going: bool,
         /// Where the answer goes.
         answer: oneshot::Sender<bool>,
     },

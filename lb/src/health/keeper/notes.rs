@@ -11,7 +11,7 @@ use crate::health::{State, Transition};
 /// Why a state changes, which decides how it is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause {
-    /// By what probes saw.
+    /// By what probes saw, or by what its agent says.
     Probes,
     /// By the operator, who is told in words of his own: see [`Keeper::note_drain`].
     Operator,

@@ -10,8 +10,24 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
+use super::super::channel::Channel;
 use super::super::frame::{BATCH, Frame, Offer, lent};
 use super::{Attempt, DECIDE_MAX, FOLLOW_STEP, MOVE_MAX};
+
+/// Sends the sessions, some at a time.
+pub(super) async fn send_sessions(
+    channel: &mut Channel,
+    departure: &Departure,
+) -> std::io::Result<()> {
+    let mut parcels = departure.parcels();
+    loop {
+        let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        channel.say_sessions(batch).await?;
+    }
+}
 
 impl Attempt<'_> {
     pub(super) async fn offer(&mut self) -> anyhow::Result<()> {
@@ -64,23 +80,10 @@ impl Attempt<'_> {
         };
         let sockets: Vec<OwnedFd> = ports.into_iter().flat_map(|port| port.sockets).collect();
         self.channel.say(&frame, &lent(&sockets)).await?;
-        let departure = std::mem::take(&mut self.departure);
-        let sent = self.send_sessions(&departure).await;
-        self.departure = departure;
-        sent?;
+        // Lent, not taken: when the time is over this stops at any await, and they must go on here.
+        send_sessions(&mut self.channel, &self.departure).await?;
         let sessions = self.departure.len();
         Ok(self.channel.say(&Frame::All { sessions }, &[]).await?)
-    }
-
-    pub(super) async fn send_sessions(&mut self, departure: &Departure) -> std::io::Result<()> {
-        let mut parcels = departure.parcels();
-        loop {
-            let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            self.channel.say_sessions(batch).await?;
-        }
     }
 
     pub(super) async fn decide(&mut self) -> anyhow::Result<()> {
