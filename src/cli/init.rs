@@ -14,7 +14,7 @@ use crate::master::{self, InitSettings};
 /// interrupted. What kubeadm prints is shown.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  mainstay init 192.168.122.170:6445 --ca-cert-hash sha256:… \
---token-file token \\\n    --pod-subnet 192.168.0.0/16 -- --ignore-preflight-errors=NumCPU")]
+--token-file token \\\n    --pod-subnet 10.244.0.0/16 -- --ignore-preflight-errors=NumCPU")]
 pub(super) struct Init {
     #[command(flatten)]
     ticket: TicketOptions,
@@ -23,11 +23,11 @@ pub(super) struct Init {
     master: MasterOptions,
 
     /// Network of the pods.
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = super::subnets::checked)]
     pod_subnet: Option<String>,
 
     /// Network of the services [default: kubeadm's, 10.96.0.0/12].
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = super::subnets::checked)]
     service_subnet: Option<String>,
 
     /// DNS domain of the services [default: kubeadm's, cluster.local].

@@ -2,14 +2,14 @@
 //! is seen by everybody on the machine and kept in the shell's history.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bootstrap::kubeadm::{CertificateKey, ConfigMap, ObjectError, Secret};
 use zeroize::Zeroizing;
 
-use crate::exit::Stop;
+use crate::exit::{Exit, Stop};
 
 /// Longest file that is read: a saved Secret has at most 1 MiB as base64, and its frame.
 const MAX_BYTES: u64 = 4 << 20;
@@ -53,8 +53,7 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let read = || {
         if is_stdin(path) { read_all(io::stdin().lock()) } else { read_all(File::open(path)?) }
     };
-    let content =
-        read().map_err(|error| Stop::failed(format!("cannot read {}: {error}", shown(path))))?;
+    let content = read().map_err(|error| unreadable(path, &error))?;
     if content.len() as u64 > MAX_BYTES {
         return Err(Stop::failed(format!("{} is longer than 4 MiB", shown(path))).into());
     }
@@ -109,6 +108,20 @@ fn mode(path: &Path) -> u32 {
 
 fn shown(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Why a file cannot be read, and what to do.
+fn unreadable(path: &Path, error: &io::Error) -> Stop {
+    let shown = shown(path);
+    match error.kind() {
+        ErrorKind::NotFound => Stop::usage(format!("there is no file {shown}")),
+        ErrorKind::IsADirectory => Stop::usage(format!("{shown} is a directory, not a file")),
+        ErrorKind::PermissionDenied => Stop::new(
+            Exit::Refused,
+            format!("may not read {shown}; run as root, or as the owner of the file"),
+        ),
+        _ => Stop::failed(format!("cannot read {shown}: {error}")),
+    }
 }
 
 fn not_an_object(path: &Path, error: &ObjectError) -> Stop {

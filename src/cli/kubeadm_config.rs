@@ -26,7 +26,7 @@ use crate::exit::Stop;
 /// a master returns.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  mainstay kubeadm-config --endpoint 192.168.122.170:6443 \
---pod-subnet 192.168.0.0/16 > kubeadm.yaml\n  kubeadm init --config kubeadm.yaml --upload-certs")]
+--pod-subnet 10.244.0.0/16 > kubeadm.yaml\n  kubeadm init --config kubeadm.yaml --upload-certs")]
 pub(super) struct KubeadmConfig {
     /// Address of the balancer.
     #[arg(long, value_name = "HOST:PORT")]
@@ -37,11 +37,11 @@ pub(super) struct KubeadmConfig {
     kubeadm_version: Option<KubernetesVersion>,
 
     /// Network of the pods.
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = super::subnets::checked)]
     pod_subnet: Option<String>,
 
     /// Network of the services [default: kubeadm's, 10.96.0.0/12].
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = super::subnets::checked)]
     service_subnet: Option<String>,
 
     /// DNS domain of the services [default: kubeadm's, cluster.local].

@@ -26,6 +26,7 @@ mod register;
 mod running;
 mod serve;
 mod status;
+mod subnets;
 mod ticket;
 mod ticket_options;
 mod token;

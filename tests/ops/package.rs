@@ -117,7 +117,7 @@ fn the_package_is_installed_upgraded_and_removed() {
     assert!(ended.status.success(), "{out}\n{}", String::from_utf8_lossy(&ended.stderr));
     assert!(out.ends_with("== done\n"), "{out}");
     assert!(out.contains("0.1.1 install ok installed"), "{out}");
-    assert!(out.contains("then: systemctl enable --now mainstay"), "{out}");
+    assert!(out.contains("on a balancer: systemctl enable --now mainstay"), "{out}");
 }
 
 /// The pages say how exposed systemd finds each unit; it must be what systemd says.

@@ -291,7 +291,7 @@ pub const KEYS: &[Key] = &[
         "",
         true,
         "On stop, how long `/readyz` fails while connections are still accepted. Set it to the \
-         check interval of what stands in front (keepalived: 2s).",
+         time in which the address moves to another balancer (keepalived, as we configure it: 4s).",
     ),
     key(
         "stop.drain_timeout",
