@@ -232,8 +232,8 @@ impl<'a> Hold<'a> {
     /// The backends asked so far are silent: asks one more, while they may still answer.
     async fn ask_another(&mut self) -> Step {
         if let Some(leg) = self.legs.last().filter(|_| !self.exhausted) {
-            let (backend, begun) = (leg.guard.backend(), leg.begun);
-            note(&mut self.unanswered, backend, DialFailure::Silent, begun);
+            let (backend, begun) = (Arc::clone(leg.guard.backend()), leg.begun);
+            self.note(Unanswered { backend, failure: DialFailure::Silent, begun });
         }
         let dialled = tokio::select! {
             biased;
@@ -308,8 +308,15 @@ impl<'a> Hold<'a> {
     fn lose(&mut self, leg: usize, failure: DialFailure) {
         if leg < self.legs.len() {
             let leg = self.legs.remove(leg);
-            note(&mut self.unanswered, leg.guard.backend(), failure, leg.begun);
+            let backend = Arc::clone(leg.guard.backend());
+            self.note(Unanswered { backend, failure, begun: leg.begun });
         }
+    }
+
+    /// Its probes look at once whether it is there.
+    fn note(&mut self, unanswered: Unanswered) {
+        unanswered.backend.suspect();
+        self.unanswered.push(unanswered);
     }
 
     fn hold_against_the_others(&mut self) {
@@ -318,17 +325,6 @@ impl<'a> Hold<'a> {
             backend.failed(failure, begun, now);
         }
     }
-}
-
-/// A backend did not answer; its probes look at once whether it is there.
-fn note(
-    unanswered: &mut Vec<Unanswered>,
-    backend: &Arc<Backend>,
-    failure: DialFailure,
-    begun: Millis,
-) {
-    backend.suspect();
-    unanswered.push(Unanswered { backend: Arc::clone(backend), failure, begun });
 }
 
 /// The first backend that says something, how many bytes are there to be seen, and nothing taken.

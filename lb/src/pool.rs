@@ -177,13 +177,11 @@ impl Pool {
     /// The backend at this address, member or not.
     #[must_use]
     pub fn backend_at(&self, addr: SocketAddr) -> Option<Arc<Backend>> {
-        let set = self.current.load();
-        let members = set.entries.iter().map(|entry| &entry.backend);
-        let found = members.clone().find(|backend| backend.member.addr == addr).map(Arc::clone);
-        found.or_else(|| {
-            let retired = self.retired.lock();
-            retired.iter().find(|backend| backend.member.addr == addr).map(Arc::clone)
-        })
+        self.member_at(addr).or_else(|| at(addr, self.retired.lock().iter()))
+    }
+
+    fn member_at(&self, addr: SocketAddr) -> Option<Arc<Backend>> {
+        at(addr, self.current.load().entries.iter().map(|entry| &entry.backend))
     }
 
     /// Backends that are no members any more and still have connections.
@@ -230,10 +228,15 @@ impl Pool {
     /// The backend of a session that another process established: no member perhaps, and not even
     /// remembered, if the session is its last one.
     pub(crate) fn backend_of_guest(&self, addr: SocketAddr, since: Millis) -> Arc<Backend> {
-        self.backend_at(addr).unwrap_or_else(|| {
+        if let Some(member) = self.member_at(addr) {
+            return member;
+        }
+        // Under one lock, so that two workers do not make two of one.
+        let mut retired = self.retired.lock();
+        at(addr, retired.iter()).unwrap_or_else(|| {
             let member = Member { name: addr.to_string(), addr, source: Source::Remembered };
             let backend = Arc::new(Backend::new(member, since));
-            self.retired.lock().push(Arc::clone(&backend));
+            retired.push(Arc::clone(&backend));
             backend
         })
     }
@@ -242,6 +245,13 @@ impl Pool {
     pub fn publish(&self, set: BackendSet) {
         self.current.store(Arc::new(set));
     }
+}
+
+fn at<'a>(
+    addr: SocketAddr,
+    mut backends: impl Iterator<Item = &'a Arc<Backend>>,
+) -> Option<Arc<Backend>> {
+    backends.find(|backend| backend.member.addr == addr).map(Arc::clone)
 }
 
 #[cfg(test)]
@@ -413,5 +423,19 @@ mod tests {
         apply(&pool, &membership(2, &["1", "2"]));
         assert_eq!(pool.snapshot().generation, 2);
         assert_eq!(pool.snapshot().entries[0].backend.load(), 1);
+    }
+
+    #[test]
+    fn a_guest_of_an_unknown_backend_makes_one_that_is_remembered() {
+        let pool = pool(&["1"]);
+        let addr = |name: &str| format!("10.0.0.{name}:6443").parse().unwrap();
+        let member = pool.backend_of_guest(addr("1"), Millis(5));
+        assert!(member.is(&pool.backend_at(addr("1")).unwrap()));
+        let unknown = pool.backend_of_guest(addr("9"), Millis(5));
+        assert!(unknown.is(&pool.backend_of_guest(addr("9"), Millis(6))), "one for all of them");
+        let guest = unknown.reserve_anyway();
+        assert_eq!(pool.retired().len(), 1);
+        drop(guest);
+        assert!(pool.retired().is_empty());
     }
 }

@@ -15,9 +15,6 @@ use parking_lot::Mutex;
 /// Longest wait for a place; after that the next backend is asked.
 pub const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The same in microseconds.
-const WAIT_MAX_US: u64 = WAIT_MAX.as_secs() * 1_000_000;
-
 /// How many new connections a backend may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StormLimits {
@@ -40,12 +37,12 @@ impl StormLimits {
             return Ok((whole_at, Duration::ZERO));
         };
         let burst = interval.saturating_mul(u64::from(self.burst.max(1)));
-        let empty = now.saturating_add(burst);
+        let wait = |at: u64| Duration::from_micros(at.saturating_sub(now).saturating_sub(burst));
         // Further away than these limits can bring it: they were tighter before.
-        let stale = whole_at > empty.saturating_add(WAIT_MAX_US);
-        let whole_at = if stale { empty } else { whole_at.max(now) };
+        let stale = wait(whole_at) > WAIT_MAX;
+        let whole_at = if stale { now.saturating_add(burst) } else { whole_at.max(now) };
         let next = whole_at.saturating_add(interval);
-        let wait = Duration::from_micros(next.saturating_sub(now).saturating_sub(burst));
+        let wait = wait(next);
         if wait > WAIT_MAX { Err(TooMany) } else { Ok((next, wait)) }
     }
 }

@@ -2,17 +2,15 @@
 
 use ipnet::IpNet;
 
-/// One of each kind of address, as dual-stack clusters have them.
-const MAX: usize = 2;
-
-/// The text as it is, if it is one network or two of different kinds, with a comma between them.
+/// The text as it is, if it is one network, or one of each kind of address with a comma between
+/// them, as dual-stack clusters have them.
 pub(super) fn checked(text: &str) -> Result<String, String> {
     let networks: Vec<IpNet> = text.split(',').map(network).collect::<Result<_, _>>()?;
     match networks.as_slice() {
         [_] => Ok(text.to_owned()),
         [one, other] if one.addr().is_ipv4() != other.addr().is_ipv4() => Ok(text.to_owned()),
         [_, _] => Err("two networks must be one of IPv4 and one of IPv6".to_owned()),
-        _ => Err(format!("at most {MAX} networks")),
+        _ => Err("at most two networks".to_owned()),
     }
 }
 

@@ -129,7 +129,8 @@ fn streams_notice_a_pause_at_most() {
     pauses.sort_unstable();
     eprintln!(
         "{streams} streams, {handovers} hand-overs, {} messages: longest round trip of each \
-         stream in each hand-over {moving}, before them {calm}; sessions stood still {} ms (median), {} ms (worst)",
+         stream in each hand-over {moving}, before them {calm}; sessions stood still {} ms \
+         (median), {} ms (worst)",
         seen.messages.load(Ordering::Relaxed),
         pauses[pauses.len() / 2],
         pauses[pauses.len() - 1],

@@ -227,8 +227,8 @@ mod tests {
 
     /// Flags, version, whether there is a file; what stays a flag, and the socket and the patches
     /// in the file.
-    type Place = (&'static str, &'static str, bool, &'static str, [Option<&'static str>; 2]);
-    const PLACES: &[Place] = &[
+    type Row = (&'static str, &'static str, bool, &'static str, [Option<&'static str>; 2]);
+    const PLACES: &[Row] = &[
         ("--cri-socket /s -v5", "1.14", true, "-v5", [Some("/s"), None]),
         ("--cri-socket=/s -v5", "1.36", true, "-v5", [Some("/s"), None]),
         ("--cri-socket /s", "1.14", false, "--cri-socket /s", [Some("/s"), None]),

@@ -50,6 +50,19 @@ async fn find(set: &BackendSet, inner: &mut TcpStream) -> Result<Found, CloseRea
     Hold::new(inner, dialer, &clock, Duration::from_millis(300)).find().await
 }
 
+/// Backends, and a client that has said these bytes: its own end and ours.
+async fn told(count: u32, bytes: &[u8]) -> (Vec<TcpListener>, BackendSet, TcpStream, TcpStream) {
+    let (listeners, set) = backends(count).await;
+    let (mut outer, inner) = client().await;
+    outer.write_all(bytes).await.unwrap();
+    (listeners, set, outer, inner)
+}
+
+/// Nothing is held against any backend.
+fn assert_trusted(set: &BackendSet) {
+    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+}
+
 async fn accept_hello(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut hello = vec![0; HELLO.len()];
@@ -60,9 +73,7 @@ async fn accept_hello(listener: &TcpListener) -> TcpStream {
 
 #[tokio::test]
 async fn a_frozen_backend_costs_one_wait_and_no_client() {
-    let (listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(HELLO).await.unwrap();
+    let (listeners, set, _outer, mut inner) = told(2, HELLO).await;
     // The first backend listens, and nobody accepts; the second answers.
     let second = async {
         let mut stream = accept_hello(&listeners[1]).await;
@@ -79,9 +90,7 @@ async fn a_frozen_backend_costs_one_wait_and_no_client() {
 
 #[tokio::test]
 async fn a_late_answer_of_the_first_still_wins() {
-    let (listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(HELLO).await.unwrap();
+    let (listeners, set, _outer, mut inner) = told(2, HELLO).await;
     let first = async {
         let mut stream = accept_hello(&listeners[0]).await;
         // Until the other one has been asked too.
@@ -95,9 +104,7 @@ async fn a_late_answer_of_the_first_still_wins() {
 
 #[tokio::test]
 async fn a_backend_that_closes_before_it_answers_is_replaced_at_once() {
-    let (listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(HELLO).await.unwrap();
+    let (listeners, set, _outer, mut inner) = told(2, HELLO).await;
     let peers = async {
         drop(accept_hello(&listeners[0]).await);
         let mut second = accept_hello(&listeners[1]).await;
@@ -111,9 +118,7 @@ async fn a_backend_that_closes_before_it_answers_is_replaced_at_once() {
 
 #[tokio::test]
 async fn what_is_no_handshake_is_never_replayed() {
-    let (listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+    let (listeners, set, _outer, mut inner) = told(2, b"POST / HTTP/1.1\r\n\r\n").await;
     let (found, accepted) = tokio::join!(find(&set, &mut inner), listeners[0].accept());
     let found = found.unwrap();
     assert_eq!((found.guard.backend().member.name.as_str(), found.replays), ("0", 0));
@@ -122,9 +127,7 @@ async fn what_is_no_handshake_is_never_replayed() {
 
 #[tokio::test]
 async fn slow_masters_keep_their_client() {
-    let (_listeners, set) = backends(1).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(HELLO).await.unwrap();
+    let (_listeners, set, _outer, mut inner) = told(1, HELLO).await;
     let found = find(&set, &mut inner).await.unwrap();
     assert_eq!(found.replays, 0, "there is nobody else to ask");
 }
@@ -139,34 +142,29 @@ async fn a_client_that_says_nothing_is_given_up() {
 
 #[tokio::test]
 async fn a_part_of_a_hello_makes_no_backend_look_silent() {
-    let (_listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(&HELLO[..7]).await.unwrap();
+    let (_listeners, set, _outer, mut inner) = told(2, &HELLO[..7]).await;
     assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
-    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+    assert_trusted(&set);
 }
 
 #[tokio::test]
 async fn what_nobody_answers_is_held_against_nobody() {
-    let (listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(HELLO).await.unwrap();
+    let (listeners, set, _outer, mut inner) = told(2, HELLO).await;
     let peers = async {
         drop(accept_hello(&listeners[0]).await);
         drop(accept_hello(&listeners[1]).await);
     };
     let (found, ()) = tokio::join!(find(&set, &mut inner), peers);
     assert_eq!(found.err(), Some(CloseReason::NoBackend));
-    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+    assert_trusted(&set);
 }
 
 #[tokio::test]
 async fn a_record_without_a_message_is_no_hello() {
-    let (_listeners, set) = backends(2).await;
-    let (mut outer, mut inner) = client().await;
-    outer.write_all(&[TLS_HANDSHAKE, 3, 1, 0, 0, CLIENT_HELLO, 0, 0, 0]).await.unwrap();
+    let (_listeners, set, _outer, mut inner) =
+        told(2, &[TLS_HANDSHAKE, 3, 1, 0, 0, CLIENT_HELLO, 0, 0, 0]).await;
     assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
-    assert!(set.entries.iter().all(|entry| entry.backend.refusals().in_a_row() == 0));
+    assert_trusted(&set);
 }
 
 #[tokio::test]

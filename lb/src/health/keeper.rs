@@ -241,7 +241,7 @@ impl Keeper {
             self.cut(&backend, state);
         }
         match transition {
-            Some(transition) => self.turn(report.addr, &transition, Cause::Probes),
+            Some(transition) => self.turn(report.addr, &transition, Cause::Seen),
             // Silence and a closed port change what it may get without a change of state.
             None if moved || !self.leaving.is_empty() => self.publish(),
             None => self.tell(),

@@ -245,12 +245,12 @@ impl Heir {
             let (event, reason) = self.next(&balancer).await;
             let (next, act) = self.state.after(event);
             self.state = next;
-            if act == TakerAct::ReceiveAndGoOn {
-                balancer.go_on(Departure::default()).await;
-            }
-            if event == TakerEvent::Unfit {
+            let unfit = event == TakerEvent::Unfit;
+            if unfit {
                 error!(reason, "hand-over: what followed is lost");
-                // Some of it may be here already, standing.
+            }
+            // Of what does not fit a part may be here already, standing.
+            if unfit || act == TakerAct::ReceiveAndGoOn {
                 balancer.go_on(Departure::default()).await;
             }
         }

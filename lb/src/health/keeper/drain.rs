@@ -17,22 +17,27 @@ impl Keeper {
         };
         let addr = ward.backend.member.addr;
         ward.emptied_by = over.filter(|_| drained).map(|over| now.after(over));
-        match ward.judge.drain(DrainedBy::Operator, drained, now) {
-            Some(transition) => self.turn(addr, &transition, Cause::Operator),
-            None => self.publish(),
-        }
+        self.hold_back(addr, DrainedBy::Operator, drained);
         self.note_drain(name, drained, over);
         true
     }
 
     /// The machine of the member at this address goes down, or is back. Whether there is one.
     pub(super) fn going_down(&mut self, addr: SocketAddr, going: bool) -> bool {
+        self.hold_back(addr, DrainedBy::Machine, going)
+    }
+
+    fn hold_back(&mut self, addr: SocketAddr, by: DrainedBy, drained: bool) -> bool {
         let now = self.balancer.now();
         let Some(ward) = self.ward(addr) else {
             return false;
         };
-        match ward.judge.drain(DrainedBy::Machine, going, now) {
-            Some(transition) => self.turn(addr, &transition, Cause::Probes),
+        let cause = match by {
+            DrainedBy::Operator => Cause::Operator,
+            DrainedBy::Machine => Cause::Seen,
+        };
+        match ward.judge.drain(by, drained, now) {
+            Some(transition) => self.turn(addr, &transition, cause),
             None => self.publish(),
         }
         true

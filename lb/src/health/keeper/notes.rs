@@ -12,7 +12,7 @@ use crate::health::{State, Transition};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause {
     /// By what probes saw, or by what its agent says.
-    Probes,
+    Seen,
     /// By the operator, who is told in words of his own: see [`Keeper::note_drain`].
     Operator,
 }
@@ -22,9 +22,9 @@ impl Keeper {
     pub(super) fn note_turn(&self, name: &str, transition: &Transition, cause: Cause) {
         let kind = match (cause, transition.to) {
             (Cause::Operator, _) => return,
-            (Cause::Probes, State::Up) => EventKind::BackendUp,
-            (Cause::Probes, State::Frozen | State::Dead) => EventKind::BackendDown,
-            (Cause::Probes, State::Pending | State::Drain | State::Suspect) => {
+            (Cause::Seen, State::Up) => EventKind::BackendUp,
+            (Cause::Seen, State::Frozen | State::Dead) => EventKind::BackendDown,
+            (Cause::Seen, State::Pending | State::Drain | State::Suspect) => {
                 EventKind::BackendDegraded
             }
         };
