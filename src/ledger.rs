@@ -216,7 +216,8 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-fn not_opened(path: &Path, error: &io::Error) -> Stop {
+/// The end of a program that shall keep a ledger.
+pub(crate) fn not_opened(path: &Path, error: &io::Error) -> Stop {
     let (exit, hint) = match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             (Exit::Refused, "; the unit may write to /var/log/mainstay")

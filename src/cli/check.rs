@@ -5,10 +5,12 @@ use std::io::Write;
 use clap::Args;
 
 use super::options::ConfigOptions;
+use crate::serve;
 
 /// Check the configuration and print every value with where it was set.
 ///
-/// Takes the flags of `mainstay serve`. The output is itself a valid configuration file.
+/// Takes the flags of `mainstay serve`. The output is itself a valid configuration file. The files
+/// that it names are read and the directories looked at, as this user; ports are not tried.
 #[derive(Args, Debug)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -17,7 +19,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let (layers, _) = self.options.load()?;
+        let (layers, config) = self.options.load()?;
         let rows: Vec<_> = layers
             .iter()
             .map(|(key, setting)| (format!("{} = {}", key.name, setting.value), &setting.origin))
@@ -27,6 +29,6 @@ impl Check {
         for (row, origin) in rows {
             writeln!(out, "{row:width$}  # {origin}")?;
         }
-        Ok(())
+        serve::rehearse(&config)
     }
 }

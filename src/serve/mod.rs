@@ -9,6 +9,7 @@ mod health_feed;
 mod limits;
 mod members;
 mod probe;
+mod rehearsal;
 mod reload;
 mod signals;
 mod state_dir;
@@ -39,6 +40,7 @@ pub(crate) use coordinator::Join;
 use coordinator::Surroundings;
 use handover::{Claim, Giver, Heir, Outcome, Passed};
 use members::Members;
+pub(crate) use rehearsal::rehearse;
 use reload::Reloader;
 use signals::{Signals, Wish};
 

@@ -13,6 +13,9 @@ use lb::health::prober::ProbeMethod;
 /// Largest PEM file: a bundle of a few CAs is below 64 KiB.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// How each part of a PEM file begins.
+const PEM_BEGINS: &[u8] = b"-----BEGIN ";
+
 /// How the backends are to be questioned. `found` is the cluster's CA as it was found by its pin,
 /// `wanted` tells whether there is such a pin.
 ///
@@ -67,7 +70,11 @@ fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
     if size > PEM_BYTES_MAX {
         return Err(wrong("larger than 1 MiB, so it is no PEM file of ours".to_owned()));
     }
-    std::fs::read(path).map_err(|error| wrong(reason(&error)))
+    let pem = std::fs::read(path).map_err(|error| wrong(reason(&error)))?;
+    if !pem.windows(PEM_BEGINS.len()).any(|part| part == PEM_BEGINS) {
+        return Err(wrong("it is no PEM file".to_owned()));
+    }
+    Ok(pem)
 }
 
 fn reason(error: &std::io::Error) -> String {

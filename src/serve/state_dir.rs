@@ -34,7 +34,6 @@ pub(crate) fn usable(config: &Config) -> Option<&Path> {
 
 fn check(config: &Config) -> Result<(), Stop> {
     let path = &config.state_dir;
-    let shown = path.display();
     let made = DirBuilder::new().recursive(true).mode(MODE).create(path);
     let usable = made.and_then(|()| {
         if !metadata(path)?.is_dir() {
@@ -42,7 +41,13 @@ fn check(config: &Config) -> Result<(), Stop> {
         }
         Ok(access(path, Access::WRITE_OK | Access::EXEC_OK)?)
     });
-    usable.map_err(|error| match error.kind() {
+    usable.map_err(|error| unusable(path, &error))
+}
+
+/// The end of a program that needs the directory.
+pub(super) fn unusable(path: &Path, error: &std::io::Error) -> Stop {
+    let shown = path.display();
+    match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Stop::new(
             Exit::Refused,
             format!(
@@ -50,10 +55,10 @@ fn check(config: &Config) -> Result<(), Stop> {
             ),
         ),
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-            Stop::new(Exit::Usage, format!("the state directory {shown} is a file"))
+            Stop::usage(format!("the state directory {shown} is a file"))
         }
         _ => {
             Stop::new(Exit::Unavailable, format!("cannot use the state directory {shown}: {error}"))
         }
-    })
+    }
 }

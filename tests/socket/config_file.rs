@@ -9,7 +9,7 @@ use crate::support::command::mainstay;
 const WRONG_FILES: &[(&str, &str)] = &[
     ("bakends = []", "c.toml:1: unknown key `bakends`; did you mean `backends`?"),
     ("\n\n[timeouts]\nidel = '1s'", "c.toml:4: unknown key `timeouts.idel`; did you mean"),
-    ("[timeouts]\nidle = 5", "c.toml:2: timeouts.idle: is an integer"),
+    ("[timeouts]\nidle = 5", "c.toml:2: timeouts.idle: is a number"),
     ("[timeouts]\nidle = '5'", "c.toml:2: timeouts.idle: `5` is not a duration"),
     ("[timeouts]\nidle = '-1s'", "c.toml:2: timeouts.idle: `-1s` is negative"),
     ("backends = '10.0.0.1'", "c.toml:1: backends: is a string; it must be a list"),
@@ -17,7 +17,7 @@ const WRONG_FILES: &[(&str, &str)] = &[
     ("workers = -1", "c.toml:1: workers: "),
     ("workers = 1.5", "c.toml:1: workers: is a fraction"),
     ("[limits]\nmax_connections = 0", "c.toml:2: limits.max_connections: 0 is not between"),
-    ("timeouts = 1", "c.toml:1: unknown key `timeouts`"),
+    ("timeouts = 1", "c.toml:1: timeouts: is a number; it is a table"),
     ("listen = [", "c.toml:1: not valid TOML"),
     ("workers = 1\nworkers = 2", "c.toml:2: not valid TOML: duplicate key"),
 ];
@@ -47,6 +47,42 @@ fn a_file_that_is_no_configuration_is_refused() {
     assert_ends(&check("binary"), 64, "not UTF-8");
     std::fs::write(dir.path().join("empty"), "").unwrap();
     assert_eq!(check("empty").code, Some(0));
+}
+
+/// What stands in the file, and the end of `check` and of `serve` with it.
+const WRONG_PLACES: &[(&str, i32, &str)] = &[
+    ("cluster.ca = 'none.crt'", 64, "cluster.ca: cannot read none.crt: there is no such file"),
+    ("cluster.ca = 'c.toml'", 64, "cluster.ca: cannot read c.toml: it is no PEM file"),
+    ("cluster.ca = '.'", 64, "cluster.ca: cannot read .:"),
+    ("state_dir = 'c.toml'", 64, "the state directory c.toml is a file"),
+    ("state_dir = 'c.toml/below'", 64, "the state directory c.toml/below"),
+    ("ledger = 'none/ledger.jsonl'", 69, "cannot open the ledger none/ledger.jsonl"),
+    ("ledger = '.'", 69, "cannot open the ledger ."),
+];
+
+#[test]
+fn check_finds_what_a_start_would_find() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, code, sentence) in WRONG_PLACES {
+        let state = if text.starts_with("state_dir") { "" } else { "state_dir = 'state'" };
+        let file = format!(
+            "{text}\n{state}\nlisten = ['127.0.0.1:0']\nadmin = 'unix:a.sock'\njoin.listen = 'off'\n"
+        );
+        std::fs::write(dir.path().join("c.toml"), file).unwrap();
+        let ends = ["check", "serve"].map(|it| mainstay(dir.path(), &[it, "--config", "c.toml"]));
+        for end in &ends {
+            assert_ends(end, *code, sentence);
+        }
+        assert_eq!(last_line(&ends[0].err), last_line(&ends[1].err), "{text}");
+        assert!(!dir.path().join("none").exists() && !dir.path().join("a.sock").exists());
+    }
+    let right = ["check", "--state-dir", "a/b", "--listen", "127.0.0.1:0"];
+    assert_eq!(mainstay(dir.path(), &right).code, Some(0));
+    assert!(!dir.path().join("a").exists(), "check makes nothing");
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
 }
 
 #[test]

@@ -80,6 +80,10 @@ impl Reader<'_> {
                 (None, DeValue::Table(inner)) if keys::is_table(&dotted) => {
                     self.collect(&dotted, inner, found)?;
                 }
+                (None, other) if keys::is_table(&dotted) => {
+                    let (path, found) = (self.path.clone(), kind(other));
+                    return Err(ConfigError::NoTable { path, line, table: dotted, found });
+                }
                 (None, _) => {
                     let hint = keys::hint(&dotted);
                     let path = self.path.clone();
@@ -107,7 +111,12 @@ impl Reader<'_> {
                     Shape::Number => "a whole number from 0",
                     Shape::Switch => "true or false",
                 };
-                let reason = format!("is {}; it must be {wanted}", kind(raw));
+                let right_kind = matches!(
+                    (key.shape, raw),
+                    (Shape::List, DeValue::Array(_)) | (Shape::Number, DeValue::Integer(_))
+                );
+                let fits = if right_kind { " that does not fit" } else { "" };
+                let reason = format!("is {}{fits}; it must be {wanted}", kind(raw));
                 Err(ConfigError::Value { origin, key: key.name, reason })
             }
         }
@@ -132,11 +141,11 @@ fn value(shape: Shape, raw: &DeValue<'_>) -> Option<Value> {
 fn kind(raw: &DeValue<'_>) -> &'static str {
     match raw {
         DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer that does not fit",
+        DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a fraction",
         DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list that does not fit",
+        DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
 }
@@ -163,9 +172,13 @@ mod tests {
             ("backends = [1]", "m.toml:1: backends: is a list that does not fit"),
             (
                 "workers = -1",
-                "m.toml:1: workers: is an integer that does not fit; it must be a whole number",
+                "m.toml:1: workers: is a number that does not fit; it must be a whole number",
             ),
-            ("timeouts = 5", "m.toml:1: unknown key `timeouts`"),
+            (
+                "timeouts = true",
+                "m.toml:1: timeouts: is a boolean; it is a table, so that its keys stand below a line \
+                 [timeouts]",
+            ),
             ("listen = []\nlisten = []", "m.toml:2: not valid TOML: duplicate key"),
         ];
         for (text, expected) in table {

@@ -52,6 +52,21 @@ pub enum ConfigError {
         /// The nearest valid key, or where to find them all.
         hint: String,
     },
+    /// A value stands where a table of keys belongs.
+    #[error(
+        "{path}:{line}: {table}: is {found}; it is a table, so that its keys stand below a line \
+         [{table}]"
+    )]
+    NoTable {
+        /// The file.
+        path: String,
+        /// Line of the key, from 1.
+        line: usize,
+        /// The name of the table.
+        table: String,
+        /// What stands there.
+        found: &'static str,
+    },
     /// A value is wrong.
     #[error("{origin}: {key}: {reason}")]
     Value {
