@@ -18,6 +18,7 @@ need chromedriver chromium-driver
 need promtool prometheus
 need jq jq
 need objdump binutils
+need buildah buildah
 need ip iproute2
 need nft nftables
 need keepalived keepalived

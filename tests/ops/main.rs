@@ -18,6 +18,8 @@ mod doctor;
 
 mod documents;
 
+mod image;
+
 mod import;
 
 mod ledger;

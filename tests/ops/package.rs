@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::command::{MAINSTAY, Outcome, mainstay, run};
 use crate::support::skipped;
 
-fn top() -> &'static Path {
+pub(crate) fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -14,7 +14,7 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(top().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let mut which = Command::new("sh");
     which.args(["-c", &format!("command -v {program}")]);
     run(which).code == Some(0)
