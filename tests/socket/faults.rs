@@ -1,7 +1,9 @@
 //! Faults inside: what the balancer itself lacks, while data flows.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,8 +11,9 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::support::admin::{AdminConnection, metric_in};
+use crate::support::command::MAINSTAY;
 use crate::support::disk::Disk;
-use crate::support::{Backend, Behaviour, Client, Ending, Pattern, Setup, process, until};
+use crate::support::{Backend, Behaviour, Client, Ending, Pattern, Setup, process, skipped, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -101,6 +104,77 @@ fn without_descriptors_for_pipes_bulk_is_copied_byte_for_byte() {
     limit_files(balancer.pid(), None);
     bulk_both_ways(begun(), LENGTH);
     assert!(!balancer.log().contains("panic"), "{}", balancer.log());
+}
+
+/// A user of its own, so that nobody else's pipes count.
+const ANOTHER: &str = "65533";
+
+/// Starts a shell command as that user, with as many open files as this process may have.
+fn as_another(command: &str) -> String {
+    format!(
+        "ulimit -n $(ulimit -Hn)\n\
+         exec setpriv --reuid {ANOTHER} --regid {ANOTHER} --clear-groups --bounding-set -all {command}"
+    )
+}
+
+/// Holds all the pipe memory that a user without privileges may have, until it is dropped.
+struct PipeHog(std::process::Child);
+
+impl PipeHog {
+    fn start() -> Option<Self> {
+        // More than 16 384 pages in pipes of 16, the usual `fs.pipe-user-pages-soft`.
+        let holds = "perl -e '$| = 1; for (1..1200) { pipe(my $r, my $w) or die; push @p, $r, $w } \
+                     print \"held\\n\"; <STDIN>'";
+        let mut command = Command::new("sh");
+        command.args(["-c", &as_another(holds)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().ok()?;
+        let mut said = String::new();
+        let out = child.stdout.take()?;
+        std::io::BufReader::new(out).read_line(&mut said).ok()?;
+        let hog = Self(child);
+        (said == "held\n").then_some(hog)
+    }
+}
+
+impl Drop for PipeHog {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn over_the_share_of_pipe_memory_bulk_is_copied() {
+    const LENGTH: u64 = 32 * MIB;
+    let share = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
+    if !(1..=16_384).contains(&share.trim().parse::<u64>().unwrap()) {
+        return skipped("this machine lets users have more memory in pipes");
+    }
+    let Some(hog) = PipeHog::start() else {
+        return skipped("missing rights: cannot run as another user with setpriv");
+    };
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("mainstay-as-another");
+    let script = as_another(&format!("{MAINSTAY} \"$@\""));
+    let open = "for word; do case $word in unix:*) chmod 777 $(dirname ${word#unix:});; esac; done";
+    std::fs::write(&program, format!("#!/bin/sh\n{open}\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+
+    let backend = Backend::new(Behaviour::ReceiveThenSend(LENGTH));
+    let balancer = Setup::backends(&[backend.addr]).program(program).start();
+    let bulk = || {
+        let mut client = Client::connect(balancer.addr).unwrap();
+        client.0.write_all(Pattern::new().next(1)).unwrap();
+        bulk_both_ways(client, LENGTH);
+    };
+    let denied = || balancer.metric("mainstay_pipes_denied_total");
+    bulk();
+    let while_held = denied();
+    assert!(while_held > 0.0);
+    drop(hog);
+    bulk();
+    assert!(denied() <= while_held, "pipes are to be had again");
+    assert_eq!((backend.received(), backend.faults()), (2 * LENGTH, 0));
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub struct Role {
 pub struct PolicyRule {
     /// API groups; the empty one is the core group.
     pub api_groups: Vec<String>,
-    /// Names of objects.
+    /// Names of objects; all if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
     /// Kinds of objects, in plural.
     pub resources: Vec<String>,

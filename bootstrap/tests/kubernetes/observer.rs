@@ -87,9 +87,8 @@ fn the_rights_are_the_least_that_do() {
     assert_eq!(
         role["rules"],
         json!([
-            {"apiGroups": [""], "resourceNames": [], "resources": ["endpoints"], "verbs": verbs},
-            {"apiGroups": ["discovery.k8s.io"], "resourceNames": [],
-             "resources": ["endpointslices"], "verbs": verbs},
+            {"apiGroups": [""], "resources": ["endpoints"], "verbs": verbs},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs},
         ])
     );
     let binding = serde_json::to_value(observer_role_binding()).unwrap();
@@ -184,4 +183,18 @@ async fn says_why_there_is_none() {
     let directory = pki("keys/secp521r1.crt", "keys/secp521r1.pkcs8.key");
     let error = refused(directory.path()).await;
     assert!(matches!(error, ObserverError::Issue(IssueError::Kind)), "{error}");
+}
+
+/// Who makes the credentials by hand follows the page.
+#[test]
+fn the_page_grants_what_a_master_grants() {
+    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/discovery.md"));
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(block).unwrap();
+    let ours = [
+        serde_json::to_value(observer_role()).unwrap(),
+        serde_json::to_value(observer_role_binding()).unwrap(),
+    ];
+    assert_eq!(documents, ours);
 }

@@ -7,11 +7,15 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
 /// Bytes a pipe should hold, and bytes to ask for at once: from 256 KiB to here a GiB cost a fifth
 /// less processor time.
 pub(super) const PIPE_BYTES: usize = 512 * 1024;
+
+/// The smallest pipe that is worth its calls: as much as one read copies. An unprivileged user over
+/// its share of pipe memory (`fs.pipe-user-pages-soft`) gets pipes of two pages.
+const PIPE_BYTES_MIN: usize = 64 * 1024;
 
 /// Most empty pipes that are kept for the next burst.
 const FREE_MAX: usize = 64;
@@ -26,8 +30,11 @@ pub(super) struct Pipe {
 impl Pipe {
     fn open() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Unprivileged users may be over their share of pipe memory; a small pipe works as well.
-        fcntl_setpipe_size(&writer, PIPE_BYTES).ok();
+        let granted = fcntl_setpipe_size(&writer, PIPE_BYTES);
+        let holds = granted.or_else(|_| fcntl_getpipe_size(&writer))?;
+        if holds < PIPE_BYTES_MIN {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         Ok(Self { reader, writer })
     }
 }
@@ -48,7 +55,8 @@ impl Pipes {
         Self { free: Mutex::default(), open: AtomicUsize::new(0), denied: AtomicU64::new(0), limit }
     }
 
-    /// An empty pipe; `None` at the limit, or if the system has none: then data is copied.
+    /// An empty pipe; `None` at the limit, or if the system has none of a size that pays: then data
+    /// is copied.
     pub(super) fn take(&self) -> Option<Pipe> {
         if let Some(pipe) = self.free.lock().pop() {
             return Some(pipe);
