@@ -26,10 +26,28 @@ const SWEEP_SLICE: usize = 1024;
 /// Age after which a session gets the socket options that only long ones need.
 const YOUNG_FOR: Duration = Duration::from_secs(1);
 
-/// Steps of [`Session::age`]: young, told that it is not any more, and done with it.
+/// Sweeps from one look for a paused reader to the next: 10 s, well below the 30 s after which the
+/// kernel would give it up.
+const LOOK_SWEEPS: u32 = 20;
+
+/// How long after its last byte a session is still looked at: each gets one look after that byte.
+const LOOK_FOR: Duration = Duration::from_secs(15);
+
+/// Steps of [`Session::age`]: young, told that it is not any more, done with it, and told to look for
+/// a pause.
 const YOUNG: u8 = 0;
 const GROWN: u8 = 1;
 const SETTLED: u8 = 2;
+const LOOKING: u8 = 3;
+
+/// What the task of a session should do beside moving bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// It has outlived the many short ones: set the options that only long ones need.
+    Options,
+    /// See whether a reader has paused.
+    LookForPause,
+}
 
 /// One client connection with its backend.
 #[derive(Debug)]
@@ -158,7 +176,7 @@ impl Session {
             opened: self.opened,
             active: Millis(self.active.load(relaxed)),
             half_closed: self.half_closed.load(relaxed),
-            grown: self.age.load(relaxed) == SETTLED,
+            grown: self.age.load(relaxed) >= SETTLED,
             patient: false,
             up: DirectionRecord::default(),
             down: DirectionRecord::default(),
@@ -183,21 +201,33 @@ impl Session {
         CloseReason::from_number(self.cut.load(Ordering::Acquire))
     }
 
-    /// Whether it has just outlived the many short ones; true once.
+    /// What is to be done, told once.
     #[must_use]
-    pub fn has_grown(&self) -> bool {
-        let relaxed = Ordering::Relaxed;
-        self.age.load(relaxed) == GROWN
-            && self.age.compare_exchange(GROWN, SETTLED, relaxed, relaxed).is_ok()
+    pub fn chore(&self) -> Option<Chore> {
+        let chore = match self.age.load(Ordering::Relaxed) {
+            GROWN => Chore::Options,
+            LOOKING => Chore::LookForPause,
+            _ => return None,
+        };
+        self.age.store(SETTLED, Ordering::Relaxed);
+        Some(chore)
     }
 
-    /// Wakes the session's task once when it is not young any more.
-    fn grow(&self, now: Millis) {
-        let young = self.age.load(Ordering::Relaxed) == YOUNG;
-        if young && now.since(self.opened) >= YOUNG_FOR {
-            self.age.store(GROWN, Ordering::Relaxed);
-            self.waker.wake();
-        }
+    /// Wakes the session's task when there is something to do.
+    fn give_chore(&self, now: Millis, turn: u32) {
+        let next = match self.age.load(Ordering::Relaxed) {
+            YOUNG if now.since(self.opened) >= YOUNG_FOR => GROWN,
+            SETTLED if self.key % LOOK_SWEEPS == turn % LOOK_SWEEPS && self.moved_lately(now) => {
+                LOOKING
+            }
+            _ => return,
+        };
+        self.age.store(next, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    fn moved_lately(&self, now: Millis) -> bool {
+        now.since(Millis(self.active.load(Ordering::Relaxed))) <= LOOK_FOR
     }
 
     /// Whether it may be closed to move load: old enough, and quiet both ways for long enough.
@@ -298,12 +328,13 @@ impl Sessions {
         departing.get()
     }
 
-    /// Ends those that were silent for too long, settles the bytes of all, and lets those that
-    /// stall look after their client.
-    pub fn sweep(&self, now: Millis, limits: &SilenceLimits) {
+    /// Ends those that were silent for too long, settles the bytes of all, lets those that stall look
+    /// after their client, and a few of the others after a paused reader: those whose `turn` it is,
+    /// which counts the sweeps.
+    pub fn sweep(&self, now: Millis, turn: u32, limits: &SilenceLimits) {
         self.each(|session| {
             session.settle();
-            session.grow(now);
+            session.give_chore(now, turn);
             if session.stalled.swap(false, Ordering::Relaxed) {
                 session.waker.wake();
             }
@@ -386,9 +417,9 @@ mod tests {
     fn silence_ends_a_session_and_a_byte_does_not() {
         let sessions = Arc::new(Sessions::default());
         let entry = entry(&sessions, &backend());
-        sessions.sweep(Millis(10_000), &LIMITS);
+        sessions.sweep(Millis(10_000), 0, &LIMITS);
         assert_eq!(reason(&entry), None);
-        sessions.sweep(Millis(10_001), &LIMITS);
+        sessions.sweep(Millis(10_001), 0, &LIMITS);
         assert_eq!(reason(&entry), Some(CloseReason::Idle));
     }
 
@@ -397,8 +428,30 @@ mod tests {
         let sessions = Arc::new(Sessions::default());
         let entry = entry(&sessions, &backend());
         entry.half_closed();
-        sessions.sweep(Millis(1_001), &LIMITS);
+        sessions.sweep(Millis(1_001), 0, &LIMITS);
         assert_eq!(reason(&entry), Some(CloseReason::HalfClosed));
+    }
+
+    #[test]
+    fn each_session_that_moved_looks_for_a_pause_once_in_ten_seconds() {
+        let sessions = Arc::new(Sessions::default());
+        let limits = SilenceLimits { idle: Duration::from_secs(3600), ..LIMITS };
+        let entries: Vec<_> = (0..100).map(|_| entry(&sessions, &backend())).collect();
+        let chores = |entries: &[SessionEntry], chore| {
+            entries.iter().filter(|entry| entry.chore() == Some(chore)).count()
+        };
+        sessions.sweep(Millis(999), 0, &limits);
+        assert_eq!(chores(&entries, Chore::Options), 0, "young");
+        sessions.sweep(Millis(1_000), 1, &limits);
+        assert_eq!(chores(&entries, Chore::Options), 100);
+        let mut looked = Vec::new();
+        for turn in 2..62 {
+            sessions.sweep(Millis(1_000 + u64::from(turn) * 500), turn, &limits);
+            looked.push(chores(&entries, Chore::LookForPause));
+        }
+        // The last bytes passed at 0: one look after them for each, then none.
+        assert_eq!(looked[..20], [5; 20]);
+        assert_eq!(looked[30..].iter().sum::<usize>(), 0);
     }
 
     #[test]
@@ -416,7 +469,7 @@ mod tests {
         let entries: Vec<_> = (0..3000).map(|_| entry(&sessions, &backend)).collect();
         let clock = Clock::default();
         entries.iter().for_each(|entry| entry.moved(&clock, 10, 1));
-        sessions.sweep(Millis(1), &LIMITS);
+        sessions.sweep(Millis(1), 0, &LIMITS);
         assert_eq!((backend.received(), backend.sent()), (30_000, 3_000));
         entries.iter().for_each(|entry| entry.moved(&clock, 1, 0));
         drop(entries);

@@ -7,6 +7,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 
 /// Silence after which the kernel asks the peer whether it lives.
@@ -21,10 +22,6 @@ const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Longest time that sent data may stay unacknowledged. It also ends what keepalive began.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The same once a reader has paused: the kernel counts a peer that takes nothing like one that is
-/// gone, and `kubectl logs | less` is legal. A dead backend is found by its probes meanwhile.
-const USER_TIMEOUT_PATIENT: Duration = Duration::from_secs(5 * 60);
 
 /// Sets the options, on a listening socket so that accepted ones inherit them, or on the backend
 /// socket of a session that lasts.
@@ -41,10 +38,30 @@ pub fn apply(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
-/// Waits longer from now on: the reader on this or the other side has paused.
-pub fn be_patient(socket: &SockRef<'_>) {
+/// Waits for a reader that has paused, or does so no longer. The kernel counts a peer that takes
+/// nothing like one that is gone, and `kubectl logs | less` is legal. Without the user timeout a peer
+/// may pause as long as it answers the kernel's questions; one that answers nothing is gone after the
+/// kernel's 15 retransmissions, a dead backend when its probes say so.
+pub fn be_patient(socket: &SockRef<'_>, patient: bool) {
+    let timeout = (!patient).then_some(USER_TIMEOUT);
     // A socket that refuses has failed already, and says so at its next use.
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT_PATIENT)).ok();
+    socket.set_tcp_user_timeout(timeout).ok();
+}
+
+/// Whether the kernel holds bytes that the peer has no room for. With the lowest of low-water marks a
+/// socket can be written to only if every byte has been sent.
+#[must_use]
+pub fn has_unsent(socket: &SockRef<'_>) -> bool {
+    let ask = || {
+        socket.set_tcp_notsent_lowat(1)?;
+        let mut asked = [PollFd::new(&**socket, PollFlags::OUT)];
+        let polled = poll(&mut asked, Some(&Timespec::default()));
+        // Zero is the system's own mark again.
+        socket.set_tcp_notsent_lowat(0)?;
+        io::Result::Ok(polled? == 0)
+    };
+    // A socket that refuses has failed, and says so at its next use.
+    ask().unwrap_or(false)
 }
 
 /// Lets acknowledgements ride on the data that is about to go the other way, the one that completes
@@ -78,5 +95,26 @@ mod tests {
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
+
+    #[tokio::test]
+    async fn a_pause_shows_in_what_is_unsent() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(8192).unwrap();
+        let writer = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let mut writer = writer.await.unwrap();
+        let (mut reader, _) = listener.accept().await.unwrap();
+        assert!(!has_unsent(&SockRef::from(&writer)));
+        writer.write_all(&[0; 100_000]).await.unwrap();
+        assert!(has_unsent(&SockRef::from(&writer)), "a reader that reads nothing");
+        reader.read_exact(&mut [0; 100_000]).await.unwrap();
+        assert!(!has_unsent(&SockRef::from(&writer)));
+        let socket = SockRef::from(&writer);
+        assert!(socket.tcp_notsent_lowat().unwrap() != 1, "the mark is the system's again");
+        for (patient, timeout) in [(true, None), (false, Some(USER_TIMEOUT))] {
+            be_patient(&socket, patient);
+            assert_eq!(socket.tcp_user_timeout().unwrap().filter(|it| !it.is_zero()), timeout);
+        }
     }
 }

@@ -259,10 +259,12 @@ fn watched(listener: std::net::TcpListener) -> Option<Arc<Waiting>> {
 async fn sweep_loop(shared: Arc<Shared>, sessions: Arc<Sessions>, fades: bool) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut turn = 0;
     loop {
         interval.tick().await;
+        turn = u32::wrapping_add(turn, 1);
         let now = shared.tools.clock.sweep();
-        sessions.sweep(now, &shared.settings.load().silence);
+        sessions.sweep(now, turn, &shared.settings.load().silence);
         if fades {
             let set = shared.pool.snapshot();
             set.entries.iter().for_each(|entry| entry.backend.fade());

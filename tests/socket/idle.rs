@@ -1,6 +1,10 @@
 //! Thousands of sessions that say nothing: what each costs, and that all of them live.
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{Backend, Behaviour, Client, Setup, process, skipped};
 
@@ -51,4 +55,52 @@ fn five_thousand_idle_sessions_stay_open() {
     }
     assert_eq!(balancer.status().connections.open, 5_000);
     assert!(balancer.status().connections.closed_total.is_empty());
+}
+
+/// Longer than the 30 s after which the kernel gives up a peer that takes nothing.
+const PAUSE: Duration = Duration::from_secs(45);
+
+/// What is sent back to a reader that takes nothing: more than its window, less than the kernel keeps
+/// for it.
+const TAIL: usize = 200_000;
+
+/// A client with hardly any room for what it does not read.
+fn narrow(addr: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    let mut client = Client(socket.into());
+    client.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.echo(b"ping").unwrap();
+    client
+}
+
+/// As `kubectl logs | less`, or a client under Ctrl-Z: it reads nothing for longer than a peer may
+/// take that is gone. `trickle` is what goes on to be sent to it every 3 s.
+fn pauses(addr: SocketAddr, trickle: usize) {
+    let mut client = narrow(addr);
+    client.0.write_all(&[b'x'; TAIL]).unwrap();
+    let (begun, mut sent) = (Instant::now(), TAIL);
+    while begun.elapsed() < PAUSE {
+        std::thread::sleep(Duration::from_secs(3));
+        client.0.write_all(&vec![b'x'; trickle]).unwrap();
+        sent += trickle;
+    }
+    let mut back = vec![0; sent];
+    std::io::Read::read_exact(&mut client.0, &mut back).unwrap();
+    assert!(back.iter().all(|byte| *byte == b'x'));
+    client.echo(b"goes on").unwrap();
+}
+
+#[test]
+fn a_reader_may_pause() {
+    let backend = Backend::new(Behaviour::Echo);
+    let balancer = Setup::backends(&[backend.addr]).start();
+    std::thread::scope(|scope| {
+        for trickle in [0, 100] {
+            let addr = balancer.addr;
+            scope.spawn(move || pauses(addr, trickle));
+        }
+    });
+    assert!(!balancer.status().connections.closed_total.contains_key("client_lost"));
 }

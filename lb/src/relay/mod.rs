@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 pub use self::pipes::Pipes;
 use crate::clock::Clock;
 use crate::close_reason::CloseReason;
-use crate::session::SessionEntry;
+use crate::session::{Chore, SessionEntry};
 use crate::socket_options::{self, reset_on_close};
 use direction::{Direction, Fault, Side};
 
@@ -72,10 +72,14 @@ impl Relay {
         if let Some(reason) = self.client_gone() {
             return Poll::Ready(reason);
         }
-        if self.session.has_grown() {
-            // A socket that refuses an option is about to fail by itself.
-            socket_options::apply(&SockRef::from(&self.backend)).ok();
-            self.patient = false;
+        match self.session.chore() {
+            Some(Chore::Options) => {
+                // A socket that refuses an option is about to fail by itself.
+                socket_options::apply(&SockRef::from(&self.backend)).ok();
+                self.patient = false;
+            }
+            Some(Chore::LookForPause) => self.be_patient(self.holds() || self.has_unsent()),
+            None => {}
         }
         let backend_first = self.down.ended();
         let pipes = &self.tools.pipes;
@@ -91,10 +95,8 @@ impl Relay {
         if self.up.holds() {
             self.session.stall();
         }
-        if !self.patient && (self.up.holds() || self.down.holds()) {
-            self.patient = true;
-            socket_options::be_patient(&SockRef::from(&self.client));
-            socket_options::be_patient(&SockRef::from(&self.backend));
+        if self.holds() {
+            self.be_patient(true);
         }
         match (sent, received) {
             (Poll::Ready(Err(fault)), _) => Poll::Ready(reason_up(&fault)),
@@ -109,6 +111,25 @@ impl Relay {
                 Poll::Pending
             }
             (Poll::Pending, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.up.holds() || self.down.holds()
+    }
+
+    /// Whether the kernel holds bytes for a reader that has paused, though we hold none.
+    fn has_unsent(&self) -> bool {
+        [&self.client, &self.backend]
+            .into_iter()
+            .any(|socket| socket_options::has_unsent(&SockRef::from(socket)))
+    }
+
+    fn be_patient(&mut self, patient: bool) {
+        if self.patient != patient {
+            self.patient = patient;
+            socket_options::be_patient(&SockRef::from(&self.client), patient);
+            socket_options::be_patient(&SockRef::from(&self.backend), patient);
         }
     }
 
