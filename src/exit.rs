@@ -59,8 +59,21 @@ pub(crate) fn code_of(result: anyhow::Result<()>) -> ExitCode {
     }
     let exit = error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit);
     // Nothing is left to tell it to if stderr is closed.
-    writeln!(std::io::stderr(), "mainstay: {error:#}").ok();
+    writeln!(std::io::stderr(), "mainstay: {}", without_numbers(&format!("{error:#}"))).ok();
     ExitCode::from(exit as u8)
+}
+
+/// A sentence without the ` (os error 2)` of the system's errors, whose words say the same.
+fn without_numbers(sentence: &str) -> String {
+    let mut parts = sentence.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(')') {
+            Some(rest) => plain.push_str(rest),
+            None => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
 }
 
 /// Whoever reads our output had enough, as `head` does: that is no failure.
@@ -69,4 +82,21 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
     };
     error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_numbers_of_errors_go() {
+        for (sentence, plain) in [
+            ("cannot read x: Not a directory (os error 20)", "cannot read x: Not a directory"),
+            ("a: b (os error 2); c: d (os error 13)!", "a: b; c: d!"),
+            ("no file `x (os error y)`", "no file `x (os error y)`"),
+            ("", ""),
+        ] {
+            assert_eq!(without_numbers(sentence), plain);
+        }
+    }
 }
