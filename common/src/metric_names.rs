@@ -159,7 +159,7 @@ metrics! {
     BACKEND_PROBES = "mainstay_backend_probes_total", Counter, "backend,outcome",
         "Probes that ended, by what they saw.";
     BACKEND_DELAYED = "mainstay_backend_delayed_total", Counter, "backend",
-        "Dials that waited for their place under storm control, up to 1 s.";
+        "Dials that waited for their place under storm control, up to 5 s.";
     BACKEND_SHED = "mainstay_backend_shed_total", Counter, "backend",
         "Dials that had no place under storm control in time and went to another backend.";
     BACKEND_DIAL_SECONDS = "mainstay_backend_dial_seconds", Histogram, "backend",

@@ -1,6 +1,7 @@
 //! Everybody comes at once: thousands of clients that lost their balancer and try again as client-go
 //! does, until all are served.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,11 +46,14 @@ pub(crate) struct Storm {
     /// Until half of the clients and all that were served had their stream.
     pub(crate) half: Duration,
     pub(crate) last: Duration,
+    /// Most that were served within one second, by all masters.
+    pub(crate) busiest: usize,
 }
 
 /// The storm on each balancer, one after the other.
 pub(crate) fn all(kinds: &[Kind]) -> Vec<Storm> {
-    kinds.iter().filter_map(|kind| Some(blow(&Stage::set(&[*kind], false)?.peers[0]))).collect()
+    let storm = |kind: &Kind| Some(blow(&Stage::set(&[*kind], false)?.peers[0]));
+    kinds.iter().filter_map(storm).inspect(|storm| println!("{storm:?}")).collect()
 }
 
 fn blow(peer: &Peer) -> Storm {
@@ -95,5 +99,26 @@ async fn come(peer: &Peer) -> Storm {
         refused: refused.load(Ordering::Relaxed),
         half: time(count / 2),
         last: time(served.len().saturating_sub(1)),
+        busiest: busiest(served.iter().map(|(time, _)| *time)),
     }
+}
+
+/// Most of these moments, which are in order, within one second.
+fn busiest(moments: impl Iterator<Item = Duration>) -> usize {
+    let mut second = VecDeque::new();
+    let counts = moments.map(|moment| {
+        second.push_back(moment);
+        while second.front().is_some_and(|first| *first + Duration::from_secs(1) <= moment) {
+            second.pop_front();
+        }
+        second.len()
+    });
+    counts.max().unwrap_or_default()
+}
+
+#[test]
+fn the_busiest_second_is_found() {
+    let moments = [0, 100, 999, 1000, 1099, 3000].map(Duration::from_millis);
+    assert_eq!(busiest(moments.into_iter()), 4);
+    assert_eq!(busiest(std::iter::empty()), 0);
 }

@@ -90,14 +90,14 @@ fn storm(storms: &[Storm]) -> String {
     let clients = first.clients;
     let mut text = format!(
         "\n{clients} clients within a second, each trying again until it is served:\n\n\
-         | balancer | served | attempts that failed | half are served after | the last after |\n\
-         |---|---|---|---|---|\n"
+         | balancer | served | attempts that failed | half are served after | the last after \
+         | most in one second |\n|---|---|---|---|---|---|\n"
     );
     for one in storms {
         let name = one.kind.name();
         let (half, last) = (seconds(one.half), seconds(one.last));
-        let (served, refused) = (one.served, one.refused);
-        writeln!(text, "| {name} | {served} | {refused} | {half} | {last} |").unwrap();
+        let (served, refused, busiest) = (one.served, one.refused, one.busiest);
+        writeln!(text, "| {name} | {served} | {refused} | {half} | {last} | {busiest} |").unwrap();
     }
     text
 }
