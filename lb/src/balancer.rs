@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::budget::Budget;
 use crate::clock::{Clock, Millis};
 use crate::close_reason::{CloseCounts, CloseReason};
+use crate::crowd::Crowd;
 use crate::dial::DialLimits;
 use crate::gate::Gate;
 use crate::handover::Counters;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) tools: Arc<RelayTools>,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) crowd: Crowd,
     pub(crate) open: AtomicUsize,
     pub(crate) accepted: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
@@ -185,6 +187,7 @@ impl Balancer {
             settings: ArcSwap::from_pointee(Settings::from(config)),
             tools: Arc::new(tools),
             permits: Arc::new(Semaphore::new(limit)),
+            crowd: Crowd::default(),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::backend::{Backend, ConnectionGuard};
 use crate::clock::{Clock, Millis};
 use crate::close_reason::CloseReason;
+use crate::crowd::{Crowd, HURRIED};
 use crate::dial::{DialFailure, Dialer};
 
 /// Wait for the answer of the first backend: far above a handshake, and with the next wait below
@@ -61,6 +62,9 @@ pub(crate) struct Hold<'a> {
     flight: Vec<u8>,
     /// When a client that has said nothing is given up.
     speak_until: Instant,
+    /// When it is next looked whether others wait for its place.
+    look_at: Instant,
+    crowd: &'a Crowd,
     /// When the next backend gets the flight; `None` while there is nothing to answer or nobody
     /// else to ask.
     answer_until: Option<Instant>,
@@ -105,8 +109,9 @@ impl<'a> Hold<'a> {
         dialer: Dialer<'a>,
         clock: &'a Clock,
         first_byte: Duration,
+        crowd: &'a Crowd,
     ) -> Self {
-        let speak_until = Instant::now() + first_byte;
+        let now = Instant::now();
         let (legs, flight) = (Vec::new(), Vec::new());
         Self {
             client,
@@ -114,7 +119,9 @@ impl<'a> Hold<'a> {
             clock,
             legs,
             flight,
-            speak_until,
+            speak_until: now + first_byte,
+            look_at: now + first_byte.min(HURRIED),
+            crowd,
             answer_until: None,
             exhausted: false,
             unanswered: Vec::new(),
@@ -132,7 +139,7 @@ impl<'a> Hold<'a> {
             let step = match self.event().await {
                 Event::Client(said) => self.client_said(said).await?,
                 Event::Backend(leg, said) => self.backend_said(leg, said).await?,
-                Event::ClientSilent => return Err(CloseReason::ClientSilent),
+                Event::ClientSilent => self.client_silent()?,
                 Event::BackendSilent => self.ask_another().await,
             };
             if let Step::Settled(leg) = step {
@@ -154,17 +161,26 @@ impl<'a> Hold<'a> {
 
     /// The next thing that happens. Cancel-safe.
     async fn event(&mut self) -> Event {
-        let (speak_until, answer_until) = (self.speak_until, self.answer_until);
+        let (look_at, answer_until) = (self.look_at, self.answer_until);
         let silent = !self.asked();
         tokio::select! {
             biased;
             (leg, said) = first_word(&self.legs) => Event::Backend(leg, said),
             said = read_more(self.client, &mut self.flight) => Event::Client(said),
-            () = sleep_until(answer_until.unwrap_or(speak_until)), if answer_until.is_some() => {
+            () = sleep_until(answer_until.unwrap_or(look_at)), if answer_until.is_some() => {
                 Event::BackendSilent
             }
-            () = sleep_until(speak_until), if silent => Event::ClientSilent,
+            () = sleep_until(look_at), if silent => Event::ClientSilent,
         }
+    }
+
+    /// It goes when its time is over, or when somebody else waits for its place.
+    fn client_silent(&mut self) -> Result<Step, CloseReason> {
+        if self.crowd.waits() || self.look_at >= self.speak_until {
+            return Err(CloseReason::ClientSilent);
+        }
+        self.look_at = self.speak_until.min(self.look_at + HURRIED);
+        Ok(Step::Wait)
     }
 
     async fn client_said(&mut self, said: io::Result<usize>) -> Result<Step, CloseReason> {

@@ -11,6 +11,7 @@
 pub mod balancer;
 
 pub mod budget;
+mod crowd;
 mod gate;
 pub mod listener;
 pub mod socket_options;

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tracing::warn;
 
 use crate::balancer::Shared;
@@ -33,7 +33,10 @@ const BACKLOG: i32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Longest pause after a failed accept.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// How long after a failed accept each client is accepted only with a descriptor for its backend.
+const SCARCE: Duration = Duration::from_secs(5);
 
 /// An address could not be bound. Retrying helps only after the operator acted.
 #[derive(Debug, thiserror::Error)]
@@ -187,15 +190,31 @@ fn no_ipv6(error: &io::Error) -> bool {
         || number == Some(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error())
 }
 
-/// The pause after failed accepts: doubles up to a second, gone with the first success.
+/// Want of descriptors or memory, as failed accepts tell it.
 #[derive(Debug, Default)]
-struct AcceptPause(Option<Duration>);
+struct Scarcity {
+    pause: Option<Duration>,
+    until: Option<Instant>,
+}
 
-impl AcceptPause {
-    fn next(&mut self) -> Duration {
-        let pause = self.0.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
-        self.0 = Some(pause);
+impl Scarcity {
+    /// An accept failed. The pause that follows doubles up to 0.2 s.
+    fn failed(&mut self, now: Instant) -> Duration {
+        let pause = self.pause.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
+        self.pause = Some(pause);
+        self.until = Some(now + SCARCE);
         pause
+    }
+
+    /// The next pause is short again.
+    fn accepted(&mut self) {
+        self.pause = None;
+    }
+
+    /// Whether one failed lately.
+    fn lasts(&mut self) -> bool {
+        self.until = self.until.filter(|until| Instant::now() < *until);
+        self.until.is_some()
     }
 }
 
@@ -261,8 +280,10 @@ impl Waiting {
         TcpStream::from_std(socket.into()).map(Self)
     }
 
-    /// Accepts one client that waits already.
-    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    /// Accepts one client that waits already; if descriptors are scarce, only while there is one for
+    /// its backend too.
+    fn accept(&self, scarce: bool) -> io::Result<(TcpStream, SocketAddr)> {
+        let _for_its_backend = scarce.then(|| self.0.as_fd().try_clone_to_owned()).transpose()?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let accept = || Ok(acceptfrom_with(&self.0, flags)?);
         let (client, addr) = self.0.try_io(Interest::READABLE, accept)?;
@@ -278,26 +299,23 @@ impl Waiting {
 /// queue and not in our memory; and only while a client waits, so that no worker keeps a permit
 /// from the others. No error ends the loop, and none makes it spin. Cancel-safe.
 pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Arc<Waiting>) {
-    let mut pause = AcceptPause::default();
+    let mut scarcity = Scarcity::default();
     loop {
         // Both fail only when everything ends.
         if listener.0.readable().await.is_err() {
             return;
         }
-        let Ok(permit) = Semaphore::acquire_owned(Arc::clone(&shared.permits)).await else {
+        let Some(permit) = place(&shared).await else {
             return;
         };
-        match listener.accept() {
+        let scarce = scarcity.lasts();
+        match listener.accept(scarce) {
             Ok((client, addr)) => {
-                pause = AcceptPause::default();
-                shared.accepted.fetch_add(1, Ordering::Relaxed);
-                match ClientPermit::new(&shared, permit, addr.ip()) {
-                    Some(permit) => seat.serve(&shared, client, addr, permit),
-                    None => {
-                        shared.closes.add(CloseReason::SourceLimit);
-                        shared.ledger.unserved(addr, Instant::now(), CloseReason::SourceLimit);
-                        socket_options::reset_on_close(&SockRef::from(&client));
-                    }
+                scarcity.accepted();
+                admit(&shared, &seat, client, addr, permit);
+                if scarce {
+                    // It takes the descriptor for its backend before the next one is accepted.
+                    tokio::task::yield_now().await;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -305,14 +323,41 @@ pub(crate) async fn accept_loop(shared: Arc<Shared>, seat: Seat, listener: Arc<W
             Err(error) => {
                 drop(permit);
                 shared.accept_errors.fetch_add(1, Ordering::Relaxed);
-                let length = pause.next();
-                if length == PAUSE_MIN {
+                if !scarce {
                     warn!(%error, "cannot accept; pausing, clients wait in the kernel's queue");
                 }
-                tokio::time::sleep(length).await;
+                let _waits = shared.crowd.enter();
+                tokio::time::sleep(scarcity.failed(Instant::now())).await;
             }
         }
     }
+}
+
+/// Serves a client, or resets it if its source has its limit of connections already.
+fn admit(
+    shared: &Arc<Shared>,
+    seat: &Seat,
+    client: TcpStream,
+    addr: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    shared.accepted.fetch_add(1, Ordering::Relaxed);
+    if let Some(permit) = ClientPermit::new(shared, permit, addr.ip()) {
+        seat.serve(shared, client, addr, permit);
+    } else {
+        shared.closes.add(CloseReason::SourceLimit);
+        shared.ledger.unserved(addr, Instant::now(), CloseReason::SourceLimit);
+        socket_options::reset_on_close(&SockRef::from(&client));
+    }
+}
+
+/// A place for the client that waits; `None` when everything ends. Cancel-safe.
+async fn place(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    let _waits = shared.crowd.enter();
+    Arc::clone(&shared.permits).acquire_owned().await.ok()
 }
 
 #[cfg(test)]
@@ -347,9 +392,21 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_grows_to_a_second() {
-        let mut pause = AcceptPause::default();
-        let millis: Vec<_> = (0..7).map(|_| pause.next().as_millis()).collect();
-        assert_eq!(millis, [50, 100, 200, 400, 800, 1000, 1000]);
+    fn the_pause_grows_to_a_limit() {
+        let (mut scarcity, now) = (Scarcity::default(), Instant::now());
+        assert!(!scarcity.lasts());
+        let millis: Vec<_> = (0..4).map(|_| scarcity.failed(now).as_millis()).collect();
+        assert_eq!(millis, [50, 100, 200, 200]);
+        scarcity.accepted();
+        assert_eq!(scarcity.failed(now), PAUSE_MIN);
+        assert!(scarcity.lasts(), "one success does not end it");
+    }
+
+    #[test]
+    fn scarcity_ends() {
+        let mut scarcity = Scarcity::default();
+        let Some(long_ago) = Instant::now().checked_sub(SCARCE) else { return };
+        scarcity.failed(long_ago);
+        assert!(!scarcity.lasts());
     }
 }

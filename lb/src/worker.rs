@@ -122,7 +122,7 @@ async fn establish(
     let set = shared.pool.snapshot();
     let clock = &shared.tools.clock;
     let dialer = Dialer::new(&set, clock, dial);
-    match Hold::new(unserved.0.as_mut()?, dialer, clock, first_byte).find().await {
+    match Hold::new(unserved.0.as_mut()?, dialer, clock, first_byte, &shared.crowd).find().await {
         Ok(found) => {
             shared.races_won.fetch_add(u64::from(found.races_won), Ordering::Relaxed);
             shared.replays.fetch_add(u64::from(found.replays), Ordering::Relaxed);

@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use common::status::{BackendState, Status};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
@@ -199,8 +200,11 @@ impl Peer {
     pub(crate) fn limit_files(&self, most: u64) {
         for process in self.processes() {
             let limit = Rlimit { current: Some(most), maximum: Some(most) };
-            // It may have ended meanwhile.
-            prlimit(Some(process), Resource::Nofile, limit).ok();
+            match prlimit(Some(process), Resource::Nofile, limit) {
+                // It has ended meanwhile.
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(error) => panic!("limit of {process}: {error}"),
+            }
         }
     }
 
@@ -297,11 +301,11 @@ impl Peer {
         let server = |addr: &SocketAddr| format!("server {addr};\n");
         let servers: String = self.backends.iter().map(server).collect();
         let dir = self.dir.path().display();
-        // Its workers see no other variable.
+        // Its workers see no other variable, and only those of its own user can be limited without privileges.
         let kept = |(name, _): &(&str, OsString)| format!("env {name};\n");
         let kept: String = self.environment.iter().map(kept).collect();
         format!(
-            "{kept}load_module {NGINX_MODULE};\ndaemon on;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
+            "{kept}user root;\nload_module {NGINX_MODULE};\ndaemon on;\nworker_processes auto;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
              events {{ worker_connections 16384; }}\n\
              stream {{\nupstream kubernetes {{\nleast_conn;\n{servers}}}\n\
              server {{\nlisten {};\nproxy_pass kubernetes;\nproxy_timeout 3s;\n\

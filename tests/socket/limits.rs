@@ -41,6 +41,28 @@ fn a_limit_below_the_number_of_workers_is_kept() {
     }
 }
 
+#[test]
+fn silent_clients_do_not_keep_the_places_while_others_wait() {
+    let backend = Backend::new(Behaviour::Echo);
+    let config = "[limits]\nmax_connections = 20\n";
+    let balancer = Setup::backends(&[backend.addr]).config(config).start();
+    // The places are taken twice over by clients that never say anything.
+    let silent: Vec<_> = (0..40).map(|_| Client::connect(balancer.addr).unwrap()).collect();
+    until("every place is taken", || balancer.status().connections.open == 20);
+    let begun = Instant::now();
+    let mut client = Client::established(balancer.addr).unwrap();
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}, and each may be silent for 10 s");
+    client.echo(b"served").unwrap();
+    let ended = r#"mainstay_connections_closed_total{reason="client_silent"}"#;
+    let mut admin = AdminConnection::open(&balancer.admin).unwrap();
+    until("everybody has had a place", || metric(&mut admin, ended) > 20.0);
+    // With nobody behind them the rest may go on being silent.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(metric(&mut admin, ended) < 40.0);
+    drop(silent);
+}
+
 /// The metrics, over a connection that was opened while there still were descriptors.
 fn metric(admin: &mut AdminConnection, series: &str) -> f64 {
     metric_in(&admin.ask("GET", "/metrics").unwrap().body, series)

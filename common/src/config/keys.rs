@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = &[
         "",
         true,
         "A client that says nothing for this long after it connected is reset, unless its backend \
-         spoke first.",
+         spoke first. While others wait for a place, it has 0.5 s.",
     ),
     key(
         "timeouts.idle",

@@ -47,7 +47,7 @@ async fn client() -> (TcpStream, TcpStream) {
 async fn find(set: &BackendSet, inner: &mut TcpStream) -> Result<Found, CloseReason> {
     let clock = Clock::default();
     let dialer = Dialer::new(set, &clock, LIMITS);
-    Hold::new(inner, dialer, &clock, Duration::from_millis(300)).find().await
+    Hold::new(inner, dialer, &clock, Duration::from_millis(300), &Crowd::default()).find().await
 }
 
 /// Backends, and a client that has said these bytes: its own end and ours.
@@ -138,6 +138,24 @@ async fn a_client_that_says_nothing_is_given_up() {
     let (_outer, mut inner) = client().await;
     assert_eq!(find(&set, &mut inner).await.err(), Some(CloseReason::ClientSilent));
     assert_eq!(set.entries[0].backend.load(), 0);
+}
+
+#[tokio::test]
+async fn a_silent_client_goes_sooner_when_others_wait() {
+    let (_listeners, set) = backends(1).await;
+    let (_outer, mut inner) = client().await;
+    let (clock, crowd) = (Clock::default(), Crowd::default());
+    let dialer = Dialer::new(&set, &clock, LIMITS);
+    let mut hold = Hold::new(&mut inner, dialer, &clock, HURRIED * 5 / 2, &crowd);
+    for _ in 0..2 {
+        assert!(matches!(hold.client_silent(), Ok(Step::Wait)), "nobody waits");
+    }
+    assert_eq!(hold.look_at, hold.speak_until, "the last look is the end");
+    hold.look_at -= HURRIED;
+    let waits = crowd.enter();
+    assert_eq!(hold.client_silent().err(), Some(CloseReason::ClientSilent));
+    drop(waits);
+    assert!(hold.client_silent().is_ok());
 }
 
 #[tokio::test]
