@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) tools: Arc<RelayTools>,
     pub(crate) permits: Arc<Semaphore>,
+    /// Clients that came from another process when every place was taken.
+    pub(crate) without_place: AtomicUsize,
     pub(crate) crowd: Crowd,
     pub(crate) open: AtomicUsize,
     pub(crate) accepted: AtomicU64,
@@ -187,6 +189,7 @@ impl Balancer {
             settings: ArcSwap::from_pointee(Settings::from(config)),
             tools: Arc::new(tools),
             permits: Arc::new(Semaphore::new(limit)),
+            without_place: AtomicUsize::new(0),
             crowd: Crowd::default(),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),

@@ -228,8 +228,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct ClientPermit {
     shared: Arc<Shared>,
-    /// Whether one of the places is taken; one that came from another process when all were has none.
-    placed: bool,
     _source: SourceGuard,
 }
 
@@ -240,16 +238,18 @@ impl ClientPermit {
         shared.open.fetch_add(1, Ordering::Relaxed);
         // Given back by number when this is dropped: every session would keep two words for it.
         permit.forget();
-        Some(Self { shared: Arc::clone(shared), placed: true, _source: source })
+        Some(Self { shared: Arc::clone(shared), _source: source })
     }
 
     /// For a session that another process accepted: it is counted, also beyond the limits.
     pub(crate) fn revived(shared: &Arc<Shared>, source: IpAddr) -> Self {
-        let placed = shared.permits.try_acquire().map(SemaphorePermit::forget).is_ok();
+        if shared.permits.try_acquire().map(SemaphorePermit::forget).is_err() {
+            shared.without_place.fetch_add(1, Ordering::Relaxed);
+        }
         let source = shared.sources.admit(source, shared.settings.load().per_source);
         shared.open.fetch_add(1, Ordering::Relaxed);
         let source = source.unwrap_or_default();
-        Self { shared: Arc::clone(shared), placed, _source: source }
+        Self { shared: Arc::clone(shared), _source: source }
     }
 
     /// Counts why the session ended.
@@ -261,7 +261,10 @@ impl ClientPermit {
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        if self.placed {
+        let relaxed = Ordering::Relaxed;
+        let one_less = |count: usize| count.checked_sub(1);
+        // Its place goes to one that has none, or else to the next client.
+        if self.shared.without_place.fetch_update(relaxed, relaxed, one_less).is_err() {
             self.shared.permits.add_permits(1);
         }
     }
