@@ -82,6 +82,26 @@ fn a_new_process_that_is_no_good_changes_nothing() {
     assert_eq!(backend.resets(), 0);
 }
 
+/// More than the channel holds, so that the old process is still sending when the time is over.
+#[test]
+fn a_new_process_that_takes_only_a_part_of_the_sessions_changes_nothing() {
+    const SESSIONS: usize = 1_500;
+    let hello = says("{\"hello\":{\"format\":1,\"version\":\"test\"}}");
+    let script = format!("{hello}\n{}\nsleep 60", says("\"ready\""));
+    let backend = Backend::new(Behaviour::Echo);
+    let balancer = Setup::backends(&[backend.addr]).own_copy().start();
+    let established = |_| Client::established(balancer.addr).unwrap();
+    let mut clients: Vec<_> = (0..SESSIONS).map(established).collect();
+    replace_by_script(&balancer, &script);
+    let said = fail(&balancer);
+    assert!(said.contains("did not take the sessions within 5s"), "{said}");
+    clients.iter_mut().for_each(|client| client.echo(b"nothing happened").unwrap());
+    replace_by_program(&balancer);
+    assert_eq!(hand_over(&balancer).sessions, SESSIONS as u64);
+    clients.iter_mut().for_each(|client| client.echo(b"and now it works").unwrap());
+    assert_eq!(backend.resets(), 0);
+}
+
 #[test]
 fn a_wrong_configuration_is_refused_with_its_sentence() {
     let backend = Backend::new(Behaviour::Echo);

@@ -245,12 +245,10 @@ impl Heir {
             let (event, reason) = self.next(&balancer).await;
             let (next, act) = self.state.after(event);
             self.state = next;
-            let unfit = event == TakerEvent::Unfit;
-            if unfit {
+            if event == TakerEvent::Unfit {
                 error!(reason, "hand-over: what followed is lost");
             }
-            // Of what does not fit a part may be here already, standing.
-            if unfit || act == TakerAct::ReceiveAndGoOn {
+            if act == TakerAct::ReceiveAndGoOn {
                 balancer.go_on(Departure::default()).await;
             }
         }

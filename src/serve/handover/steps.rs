@@ -186,7 +186,9 @@ impl Taking {
             (Self::Holding, _) => (Self::Holding, TakerAct::TryToken),
             (Self::Owner, E::Sessions) => (Self::Owner, TakerAct::ReceiveAndGoOn),
             (Self::Owner, E::Bye) => (Self::Alone, TakerAct::AddLater),
-            (Self::Owner, E::Closed | E::Unfit) => (Self::Alone, TakerAct::Wait),
+            (Self::Owner, E::Closed) => (Self::Alone, TakerAct::Wait),
+            // Of what does not fit a part may be here already, standing.
+            (Self::Owner, E::Unfit) => (Self::Alone, TakerAct::ReceiveAndGoOn),
             (Self::Owner | Self::Alone, _) => (self, TakerAct::Wait),
             (Self::Opening | Self::Waiting | Self::Receiving, E::Closed) => {
                 (Self::Ended, TakerAct::Leave)

@@ -79,7 +79,7 @@ fn taker_row(state: Taking) -> [(Taking, TakerAct); 9] {
             stay,
             (Alone, AddLater),
             (Alone, Wait),
-            (Alone, Wait),
+            (Alone, ReceiveAndGoOn),
         ],
         Alone => [stay; 9],
         Ended => [leave; 9],

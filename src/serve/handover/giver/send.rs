@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use anyhow::Context;
 use lb::balancer::Predecessor;
 use lb::handover::{Departure, Estate, PortSockets};
 use lb::health::Command;
@@ -53,7 +54,8 @@ impl Attempt<'_> {
     pub(super) async fn move_all(&mut self) -> anyhow::Result<()> {
         self.report.desk().enter("sessions move");
         self.deadline = Instant::now() + MOVE_MAX;
-        timeout_at(self.deadline, self.move_in_time()).await?
+        let moved = timeout_at(self.deadline, self.move_in_time()).await;
+        moved.with_context(|| format!("it did not take the sessions within {MOVE_MAX:?}"))?
     }
 
     async fn move_in_time(&mut self) -> anyhow::Result<()> {
