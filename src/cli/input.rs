@@ -55,7 +55,11 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     };
     let content = read().map_err(|error| unreadable(path, &error))?;
     if content.len() as u64 > MAX_BYTES {
-        return Err(Stop::failed(format!("{} is longer than 4 MiB", shown(path))).into());
+        return Err(Stop::usage(format!(
+            "{} is longer than 4 MiB; is it the right file?",
+            shown(path)
+        ))
+        .into());
     }
     Ok(content)
 }
@@ -83,7 +87,8 @@ pub(super) fn one_stdin(paths: &[Option<&Path>]) -> anyhow::Result<()> {
 fn text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let bytes = bytes(path)?;
     let text = std::str::from_utf8(&bytes);
-    let text = text.map_err(|_| Stop::failed(format!("{} is not text", shown(path))))?;
+    let text = text
+        .map_err(|_| Stop::usage(format!("{} is not text; is it the right file?", shown(path))))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
