@@ -48,6 +48,11 @@ impl MembershipWriter {
         self.tell(|sources| sources.configure(members));
     }
 
+    /// What another process knew that handed over to this one; see [`Sources::remember`].
+    pub fn remember(&self, members: Vec<Member>) {
+        self.tell(|sources| sources.remember(members));
+    }
+
     /// Everybody in the registry; see [`Sources::registered`].
     pub fn registered(&self, members: Vec<Registered>) {
         self.tell(|sources| sources.registered(members));

@@ -126,7 +126,9 @@ impl Remembered {
     }
 }
 
-fn worth_keeping(members: &[Member]) -> Vec<Member> {
+/// The members that another run should know of: all but the configured ones.
+#[must_use]
+pub fn worth_keeping(members: &[Member]) -> Vec<Member> {
     members.iter().filter(|member| member.source != Source::Static).cloned().collect()
 }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use bootstrap::remembered::Remembered;
+use bootstrap::remembered::{Remembered, worth_keeping};
+use common::MembershipFeed;
 use common::drain::StopPhase;
 use common::duration;
 use common::status::{
@@ -32,6 +33,8 @@ pub(crate) struct Sources {
     pub(crate) remembered: Option<Remembered>,
     /// The cluster itself.
     pub(crate) cluster: Arc<Cluster>,
+    /// What all sources say together.
+    pub(crate) members: MembershipFeed,
 }
 
 /// The running program, to be asked by the admin endpoint.
@@ -83,6 +86,7 @@ impl Report {
             handovers_done,
             handovers_failed,
             journal: self.balancer.journal().record(),
+            members: worth_keeping(&self.sources.members.borrow().members),
         }
     }
 

@@ -9,7 +9,9 @@ use common::{HealthFeed, Tasks};
 use lb::clock::Millis;
 use tokio::sync::watch;
 
-use super::{health_feed, state_dir};
+use super::handover::ProgramRecord;
+use super::{Cluster, health_feed, state_dir};
+use crate::admin::Sources;
 
 /// The membership and where it is kept.
 pub(super) struct Members {
@@ -26,6 +28,20 @@ impl Members {
         let earlier = remembered.as_ref().map(Remembered::load).unwrap_or_default();
         let writer = MembershipWriter::remembering(config.backends.clone(), earlier);
         Self { writer: Arc::new(writer), remembered }
+    }
+
+    /// As the report shows them.
+    pub(super) fn sources(&self, cluster: &Arc<Cluster>) -> Sources {
+        Sources {
+            remembered: self.remembered.clone(),
+            cluster: Arc::clone(cluster),
+            members: self.writer.feed(),
+        }
+    }
+
+    /// Those that the process before knew, of which the disk may know nothing.
+    pub(super) fn inherit(&self, record: &ProgramRecord) {
+        self.writer.remember(record.members.clone());
     }
 
     /// Follows the health of the backends, whose time is now `now`, and remembers every change.

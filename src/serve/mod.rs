@@ -30,7 +30,7 @@ use lb::health::prober::ProbeMethod;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use crate::admin::{self, AdminSocket, AdminToken, Report, Sources};
+use crate::admin::{self, AdminSocket, AdminToken, Report};
 use crate::cli::ConfigOptions;
 use crate::exit::{Exit, Stop};
 use crate::ledger;
@@ -121,10 +121,10 @@ async fn control(
     let members = Members::known(&config);
     let (mut keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
-    let sources = Sources { remembered: members.remembered.clone(), cluster: Arc::clone(&cluster) };
+    let sources = members.sources(&cluster);
     let report = Arc::new(Report::new(Arc::clone(balancer), handle.clone(), sources));
     if let Some(heir) = &mut heir {
-        inherit(heir, balancer, &mut keeper, &report).await?;
+        inherit(heir, balancer, &mut keeper, (&report, &members)).await?;
         ownership.assume();
     }
     tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
@@ -180,11 +180,12 @@ async fn inherit(
     heir: &mut Heir,
     balancer: &Arc<Balancer>,
     keeper: &mut Keeper,
-    report: &Report,
+    (report, members): (&Report, &Members),
 ) -> anyhow::Result<()> {
     let took_over = heir.take_over(balancer).await?;
     keeper.inherit(heir.estate());
     report.inherit(heir.program(), took_over);
+    members.inherit(heir.program());
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::cluster_api;
+use crate::giver::hand_over;
 use crate::master::Master;
 use crate::pki::Pki;
 use crate::support::command::{MAINSTAY, run};
@@ -86,6 +87,28 @@ fn masters_are_found_in_the_cluster_and_remembered() {
     assert!(source(&balancer, &masters[0]).is_none(), "the configuration is its memory");
     masters[1].start(&pki);
     balancer.until_state(masters[1].addr, BackendState::Up);
+}
+
+/// The disk keeps nothing and the cluster does not answer: the old process knows them.
+#[test]
+fn masters_of_the_cluster_go_over_to_a_new_process() {
+    let pki = Pki::new();
+    let masters = [(); 2].map(|()| Master::new(&pki));
+    cluster_api::list(pki.dir(), &addrs(&masters));
+    let state = tempfile::tempdir().unwrap();
+    let setup = Setup::default().cluster_ca(&pki.ca()).state_dir(state.path());
+    let balancer = setup.config(watching(&pki, &masters[0])).start();
+    balancer.until_state(masters[1].addr, BackendState::Up);
+    std::fs::write(pki.dir().join("apiservers.json"), "no list").unwrap();
+    until("the cluster does not answer", || balancer.status().kubernetes.error.is_some());
+    let file = state.path().join("members.json");
+    until("they are saved", || file.exists());
+    std::fs::write(&file, "lost").unwrap();
+
+    hand_over(&balancer);
+    let (first, second) = (source(&balancer, &masters[0]), source(&balancer, &masters[1]));
+    assert_eq!((first, second), (Some(Source::Static), Some(Source::Remembered)));
+    assert_eq!(balancer.row(masters[1].addr).unwrap().state, BackendState::Up);
 }
 
 /// What `mainstay status` and the status page say of the cluster's own list.

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use common::Member;
 use common::config::Config;
 use common::events::JournalRecord;
 use lb::balancer::Predecessor;
@@ -115,6 +116,8 @@ pub(crate) struct ProgramRecord {
     pub(crate) handovers_failed: u64,
     /// What was decided.
     pub(crate) journal: JournalRecord,
+    /// Members that are not in the configuration: there may be no state directory to find them in.
+    pub(crate) members: Vec<Member>,
 }
 
 impl Fixed {
