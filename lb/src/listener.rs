@@ -128,6 +128,8 @@ impl Ports {
             for (socket, worker) in group.waiting.drain(..).zip(&mut listeners) {
                 let addr = group.addr;
                 socket.listen(BACKLOG).map_err(|source| BindError { addr, source })?;
+                // Accepted sockets inherit it; what was set before the listening began is forgotten.
+                socket_options::ride_acknowledgements(&SockRef::from(&socket));
                 worker.push(socket.into());
             }
         }
@@ -293,7 +295,6 @@ impl Waiting {
         // The kernel names every client of a TCP port.
         let addr = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
         let addr = addr.ok_or(io::ErrorKind::ConnectionAborted)?;
-        socket_options::ride_acknowledgements(&SockRef::from(&client));
         Ok((TcpStream::from_std(client.into())?, addr))
     }
 }
@@ -392,6 +393,28 @@ mod tests {
         drop(listeners);
         assert_eq!(refused(), io::ErrorKind::ConnectionRefused);
         assert_eq!(ports.open().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn accepted_sockets_let_acknowledgements_ride() {
+        let mut ports = Ports::bind(&[any_port()], 1).unwrap();
+        let addr = ports.addrs().next().unwrap();
+        let listeners = ports.open().unwrap();
+        let _client = std::net::TcpStream::connect(addr).unwrap();
+        let (accepted, _) = eventually_accepted(&listeners[0][0]);
+        assert!(!SockRef::from(&accepted).tcp_quickack().unwrap());
+    }
+
+    /// The listening sockets do not block.
+    fn eventually_accepted(listener: &TcpListener) -> (std::net::TcpStream, SocketAddr) {
+        let ended = Instant::now() + Duration::from_secs(10);
+        loop {
+            match listener.accept() {
+                Ok(accepted) => return accepted,
+                Err(error) if Instant::now() > ended => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     #[test]
