@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::giver::hand_over;
 use crate::support::{Backend, Behaviour, Setup, process, skipped, until};
 
-/// Time between two messages of a stream.
+/// Mean time between two messages of a stream.
 const BEAT: Duration = Duration::from_millis(20);
 
 /// Bytes of a message.
@@ -68,7 +68,10 @@ async fn converse(addr: std::net::SocketAddr, seen: Arc<Seen>) -> Longest {
         if seen.stop.load(Ordering::Relaxed) {
             break;
         }
-        tokio::time::sleep(BEAT * number_of_beats()).await;
+        // Those that waited in one hand-over would otherwise speak in step from then on, and wait for
+        // each other.
+        let pause = BEAT * number_of_beats();
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
     }
     stream.shutdown().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the stream ends in order");

@@ -15,6 +15,26 @@ use crate::relay::Relay;
 use crate::session::{Session, Sessions};
 use crate::{Backend, CloseReason};
 
+/// Sessions that the workers are making their own.
+#[derive(Debug, Default)]
+pub struct Arriving {
+    answers: Vec<oneshot::Receiver<io::Result<usize>>>,
+}
+
+impl Arriving {
+    /// Waits until all of them stand here. How many came since the last time.
+    ///
+    /// # Errors
+    /// A record does not fit what came with it, or the system refuses a socket.
+    pub async fn arrived(&mut self) -> io::Result<usize> {
+        let mut taken = 0;
+        for answered in self.answers.drain(..) {
+            taken += answered.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
+        }
+        Ok(taken)
+    }
+}
+
 /// One session that came from another process.
 #[derive(Debug)]
 pub struct Arrival {
@@ -64,11 +84,9 @@ impl Balancer {
         self.pipes().add_denied(counters.pipes_denied);
     }
 
-    /// Takes sessions, which stand still until [`Balancer::go_on`]. How many it took.
-    ///
-    /// # Errors
-    /// A record does not fit what came with it, or the system refuses a socket.
-    pub async fn receive(&self, arrivals: Vec<Arrival>) -> io::Result<usize> {
+    /// Takes sessions, which stand still until [`Balancer::go_on`]. The workers do it, while the caller
+    /// reads the next ones; `arriving` says when they have.
+    pub fn receive(&self, arrivals: Vec<Arrival>, arriving: &mut Arriving) {
         let workers = self.workers();
         let mut by_worker: Vec<Vec<Arrival>> = workers.iter().map(|_| Vec::new()).collect();
         let count = by_worker.len().max(1);
@@ -77,7 +95,6 @@ impl Balancer {
                 of_worker.push(arrival);
             }
         }
-        let mut answers = Vec::new();
         for (worker, arrivals) in workers.iter().zip(by_worker) {
             let (answer, answered) = oneshot::channel();
             let (shared, sessions) = (Arc::clone(self.shared()), Arc::clone(&worker.seat.sessions));
@@ -85,13 +102,8 @@ impl Balancer {
                 // Whoever does not wait any more does not want to know.
                 answer.send(revive_all(&shared, &sessions, arrivals)).ok();
             });
-            answers.push(answered);
+            arriving.answers.push(answered);
         }
-        let mut taken = 0;
-        for answered in answers {
-            taken += answered.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
-        }
-        Ok(taken)
     }
 }
 

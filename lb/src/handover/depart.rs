@@ -36,38 +36,47 @@ pub struct PortSockets {
 /// stay open where they went to.
 #[derive(Debug, Default)]
 pub struct Departure {
-    sessions: Vec<(usize, Standing)>,
+    by_worker: Vec<Vec<Standing>>,
 }
 
 impl Departure {
     /// How many sessions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sessions.len()
+        self.by_worker.iter().map(Vec::len).sum()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.by_worker.iter().all(Vec::is_empty)
     }
 
     /// Resets all of them: nobody knows what another process did with their bytes.
     pub fn reset(self) {
-        for (_, Standing { relay, permit }) in self.sessions {
+        for Standing { relay, permit } in self.by_worker.into_iter().flatten() {
             relay.reset();
             relay.session().ended(CloseReason::Stopping);
             permit.ended(CloseReason::Stopping);
         }
     }
 
-    /// Each session as it travels.
+    /// Each session as it travels, those of the workers in turn: so the workers of the process that
+    /// takes them have something to do at the same time.
     pub fn parcels(&self) -> impl Iterator<Item = Parcel<'_>> {
-        self.sessions.iter().map(|(worker, Standing { relay, .. })| Parcel {
-            record: SessionRecord { worker: *worker, ..relay.record() },
-            descriptors: relay.descriptors(),
-            bytes: relay.held_bytes(),
+        let most = self.by_worker.iter().map(Vec::len).max().unwrap_or(0);
+        (0..most).flat_map(move |place| {
+            let workers = self.by_worker.iter().enumerate();
+            workers.filter_map(move |(worker, sessions)| Some(parcel(worker, sessions.get(place)?)))
         })
+    }
+}
+
+fn parcel(worker: usize, Standing { relay, .. }: &Standing) -> Parcel<'_> {
+    Parcel {
+        record: SessionRecord { worker, ..relay.record() },
+        descriptors: relay.descriptors(),
+        bytes: relay.held_bytes(),
     }
 }
 
@@ -93,11 +102,8 @@ impl Balancer {
     /// The sessions that stand, and are not on their way yet.
     #[must_use]
     pub fn departed(&self) -> Departure {
-        let workers = self.workers().iter().enumerate();
-        let sessions = workers.flat_map(|(number, worker)| {
-            worker.seat.sessions.standing.take().into_iter().map(move |standing| (number, standing))
-        });
-        Departure { sessions: sessions.collect() }
+        let standing = self.workers().iter().map(|worker| worker.seat.sessions.standing.take());
+        Departure { by_worker: standing.collect() }
     }
 
     /// Everything but the sessions. What the keeper knows is for the caller to add.
@@ -134,16 +140,11 @@ impl Balancer {
 
     /// Goes on with every standing session and accepts again.
     pub async fn go_on(&self, departure: Departure) {
-        let mut by_worker: Vec<Vec<Standing>> = self.workers().iter().map(|_| Vec::new()).collect();
-        for (number, standing) in departure.sessions {
-            if let Some(of_worker) = by_worker.get_mut(number) {
-                of_worker.push(standing);
-            }
-        }
+        let mut by_worker = departure.by_worker.into_iter();
         let mut gone_on = Vec::new();
-        for (worker, sessions) in self.workers().iter().zip(by_worker) {
+        for worker in self.workers() {
             let (done, resumed) = oneshot::channel();
-            worker.go_on(sessions, done);
+            worker.go_on(by_worker.next().unwrap_or_default(), done);
             gone_on.push(resumed);
         }
         for resumed in gone_on {

@@ -20,7 +20,7 @@ mod depart;
 mod record;
 mod standing;
 
-pub use arrive::Arrival;
+pub use arrive::{Arrival, Arriving};
 pub use depart::{Departure, Parcel, PortSockets};
 pub use record::{
     BackendRecord, Counters, DirectionRecord, Estate, HeldRecord, LedgerRecord, PortRecord,

@@ -11,6 +11,7 @@ use common::Tasks;
 use common::config::Config;
 use common::events::EventKind;
 use lb::handover::{Departure, Estate};
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, info, warn};
@@ -35,6 +36,10 @@ const DECIDE_MAX: Duration = Duration::from_secs(5);
 /// Longest time that connections which are being established are waited for: the longest silence of
 /// a client and the longest search for a backend, by default 18 s.
 const FOLLOW_MAX: Duration = Duration::from_secs(40);
+
+/// Niceness of the thread that closes what was handed over: a tenth of the processor where that is
+/// busy, because a session that ends meanwhile is closed to its peer only when we have let go of it.
+const TIDY_NICE: i32 = 10;
 
 /// Time between two looks at them.
 const FOLLOW_STEP: Duration = Duration::from_millis(20);
@@ -122,6 +127,19 @@ async fn followed(predecessor: &Tasks) -> bool {
         }
     };
     timeout(FOLLOW_MAX, gone).await.is_ok()
+}
+
+/// Closes our handles of sockets that another process goes on with: tens of milliseconds of work for
+/// some thousand, and the processor belongs to the streams that move again.
+fn tidy_away(departure: Departure) {
+    let tidy = move || {
+        // Refused, it is only less polite.
+        setpriority_process(None, TIDY_NICE).ok();
+        drop(departure);
+    };
+    if let Err(error) = std::thread::Builder::new().name("tidy-away".to_owned()).spawn(tidy) {
+        warn!(%error, "hand-over: no thread to close sockets with; they are closed now");
+    }
 }
 
 fn give_up(report: &Report, reason: &str) {
@@ -314,7 +332,7 @@ impl<'a> Attempt<'a> {
         let successor = self.child.id();
         released(successor);
         let sessions = self.departure.len();
-        self.departure = Departure::default();
+        tidy_away(std::mem::take(&mut self.departure));
         self.report.balancer().let_go();
         self.deadline = Instant::now() + FOLLOW_MAX;
         info!(successor, sessions, "handed over; this process ends");

@@ -12,7 +12,7 @@ use common::events::EventKind;
 use common::status::TookOver;
 use lb::Balancer;
 use lb::balancer::Predecessor;
-use lb::handover::{Departure, Estate};
+use lb::handover::{Arriving, Departure, Estate};
 use rustix::stdio::dup2_stdin;
 use tracing::{error, info, warn};
 
@@ -69,6 +69,7 @@ pub(crate) struct Heir {
     estate: Estate,
     program: ProgramRecord,
     received: usize,
+    arriving: Arriving,
     /// When the sessions stood still here.
     since: Instant,
     /// For how long they had stood still before.
@@ -107,6 +108,7 @@ impl Heir {
             estate: Estate::default(),
             program: ProgramRecord::default(),
             received: 0,
+            arriving: Arriving::default(),
             since: Instant::now(),
             standing_ms: 0,
         })
@@ -207,11 +209,19 @@ impl Heir {
             Frame::Sessions { sessions } => {
                 let arrivals = arrivals(sessions, handles, bytes);
                 let arrivals = arrivals.context("sessions and descriptors do not fit")?;
-                let received = balancer.receive(arrivals).await;
-                self.received += received.context("cannot take a session")?;
+                balancer.receive(arrivals, &mut self.arriving);
+                if self.state == Taking::Owner {
+                    self.arrived().await?;
+                }
                 Ok(TakerEvent::Sessions)
             }
-            Frame::All { sessions } if sessions == self.received => Ok(TakerEvent::All),
+            Frame::All { sessions } => {
+                self.arrived().await?;
+                if sessions != self.received {
+                    bail!("{sessions} sessions were sent and {} came", self.received);
+                }
+                Ok(TakerEvent::All)
+            }
             Frame::Bye { later } => {
                 balancer.add_later(&later);
                 Ok(TakerEvent::Bye)
@@ -219,6 +229,13 @@ impl Heir {
             Frame::Yours => Ok(TakerEvent::Unfit),
             _ => bail!("the old process said what makes no sense here"),
         }
+    }
+
+    /// Waits until what was sent so far is all here.
+    async fn arrived(&mut self) -> anyhow::Result<()> {
+        let received = self.arriving.arrived().await;
+        self.received += received.context("cannot take a session")?;
+        Ok(())
     }
 
     async fn try_token_of_the_dying(&mut self, balancer: &Balancer) -> anyhow::Result<()> {
