@@ -5,12 +5,21 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
 wanted=$2
+case $seconds in
+"" | *[!0-9]*)
+    echo "SECONDS=$seconds is no number of seconds" >&2
+    exit 64
+    ;;
+esac
+targets=$(ls fuzz/corpora | grep -F -- "$wanted") || {
+    echo "no target has '$wanted' in its name; TARGET is one of:" $(ls fuzz/corpora) >&2
+    exit 64
+}
 if ! command -v cargo-fuzz >/dev/null; then
     echo "cargo-fuzz is not installed (cargo install cargo-fuzz): mutations without coverage only"
 elif ! cargo +nightly --version >/dev/null 2>&1; then
     echo "there is no nightly compiler (rustup toolchain install nightly): mutations without coverage only"
 else
-    targets=$(ls fuzz/corpora | grep -F -- "$wanted")
     share=$((seconds / $(echo "$targets" | wc -l) + 1))
     for target in $targets; do
         mkdir -p "target/fuzz-corpora/$target"
