@@ -3,7 +3,8 @@
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
 //! the nouns ([`member`], [`health`]), what the operator set ([`config`]), how work is started and
 //! stopped ([`tasks`], [`drain`]), and what is told to the outside ([`status`],
-//! [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]).
+//! [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]), and what the host says
+//! ([`own_addresses`]).
 
 pub mod health;
 pub mod member;
@@ -18,8 +19,10 @@ pub mod duration;
 pub mod events;
 pub mod histogram;
 pub mod metric_names;
+pub mod own_addresses;
 pub mod status;
 
 pub use health::{HealthFeed, MemberState};
 pub use member::{Member, Membership, MembershipFeed, Source};
+pub use own_addresses::OwnAddresses;
 pub use tasks::Tasks;

@@ -1,8 +1,9 @@
 //! The machine's own name and addresses.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 
 use bootstrap::kubeadm::is_dns_subdomain;
+use common::OwnAddresses;
 
 use crate::exit::Stop;
 
@@ -26,8 +27,8 @@ pub(crate) fn is_node_name(name: &str) -> bool {
 
 /// Whether this machine has the address. Behind a NAT the coordinator sees another one.
 pub(crate) fn is_ours(address: IpAddr) -> bool {
-    // Binding sends nothing.
-    UdpSocket::bind((address, 0)).is_ok()
+    // Where the kernel does not tell, kubeadm looks for an address by itself.
+    OwnAddresses::read().is_ok_and(|own| own.has(address))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! after every failure. It never ends and never takes anything out of the membership by failing.
 //! All await points are cancel-safe.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::HealthFeed;
+use common::OwnAddresses;
 use common::config::address::APISERVER_PORT;
 use common::status::BackendState;
 use tokio::sync::watch;
@@ -222,8 +223,16 @@ impl KubernetesSource {
     }
 
     fn tell(&self, listing: &Listing) {
+        let own = match OwnAddresses::read() {
+            Ok(own) => own,
+            Err(error) => {
+                // One of them may be ourselves, and would be asked in a circle.
+                warn!(%error, "cannot read this machine's addresses; the members stay");
+                return;
+            }
+        };
         let mut addrs = listing.addrs();
-        addrs.retain(|addr| !is_ours(*addr, &self.listen));
+        addrs.retain(|addr| !is_ours(*addr, &self.listen, &own));
         self.writer.kubernetes(&addrs);
     }
 
@@ -304,12 +313,10 @@ fn entrance(listen: &[SocketAddr]) -> SocketAddr {
 }
 
 /// Whether a connection to this address would come to ourselves.
-fn is_ours(addr: SocketAddr, listen: &[SocketAddr]) -> bool {
+fn is_ours(addr: SocketAddr, listen: &[SocketAddr], own: &OwnAddresses) -> bool {
     let on_every_address =
         listen.iter().any(|it| it.ip().is_unspecified() && it.port() == addr.port());
-    // Only an address of this machine can be bound.
-    let is_local = || UdpSocket::bind(SocketAddr::new(addr.ip(), 0)).is_ok();
-    listen.contains(&addr) || (on_every_address && is_local())
+    listen.contains(&addr) || (on_every_address && own.has(addr.ip()))
 }
 
 async fn until(due: Option<tokio::time::Instant>) {
@@ -350,14 +357,16 @@ mod tests {
     #[test]
     fn our_own_address_is_no_apiserver() {
         let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let own: OwnAddresses = [addr("192.0.2.7:0").ip()].into_iter().collect();
+        let is_ours = |text, listen: &[SocketAddr]| is_ours(addr(text), listen, &own);
         let everywhere = [addr("[::]:6443")];
         assert_eq!(entrance(&everywhere), addr("127.0.0.1:6443"));
-        assert!(is_ours(addr("127.0.0.1:6443"), &everywhere));
-        assert!(!is_ours(addr("127.0.0.1:7443"), &everywhere));
-        // TEST-NET-1, on no machine.
-        assert!(!is_ours(addr("192.0.2.1:6443"), &everywhere));
+        assert!(is_ours("127.0.0.1:6443", &everywhere));
+        assert!(is_ours("192.0.2.7:6443", &everywhere));
+        assert!(!is_ours("192.0.2.7:7443", &everywhere));
+        assert!(!is_ours("192.0.2.1:6443", &everywhere), "of another machine");
         let one = [addr("192.0.2.9:6443")];
         assert_eq!(entrance(&one), one[0]);
-        assert!(is_ours(one[0], &one) && !is_ours(addr("127.0.0.1:6443"), &one));
+        assert!(is_ours("192.0.2.9:6443", &one) && !is_ours("127.0.0.1:6443", &one));
     }
 }
