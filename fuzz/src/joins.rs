@@ -154,7 +154,7 @@ pub(crate) fn turns(events: &[u8]) {
     while let (Some(kind), Some(who), Some(number)) = (words.below(9), words.below(4), words.next())
     {
         play.step(kind, &format!("m{who}"), number);
-        if play.unix > REVOKE_MAX_SECONDS {
+        if play.unix >= REVOKE_MAX_SECONDS {
             return;
         }
         let saved = serde_json::to_string(&play.turns.saved()).unwrap();
