@@ -191,7 +191,8 @@ async fn watch_ca(station: &Station) {
 async fn tell_facts(station: &Station, progress: &mut Progress) -> anyhow::Result<()> {
     for client in station.clients() {
         match announce(&station.settings.master, &client).await {
-            Ok(()) => {}
+            // What is missing the agent tells later.
+            Ok(_) => {}
             Err(error) => progress.says(&format!("Cannot tell about the cluster: {error}")),
         }
     }

@@ -92,6 +92,26 @@ fn the_cluster_that_a_master_hands_over_is_watched_and_verified() {
 }
 
 #[test]
+fn a_new_ca_beside_the_old_one_is_handed_over_too() {
+    let begun = Beginning::of(VERSION);
+    let coordinator = &begun.coordinator;
+    let [old, new] = ["old", "new"].map(|name| begun.machine(name, VERSION));
+    by_hand(&old, Some(&begun.first));
+    by_hand(&new, None);
+    *begun.etcd.listed.lock() = [&begun.first, &old, &new].map(Machine::addr).to_vec();
+    is(coordinator, &old, BackendState::Up);
+    is(coordinator, &new, BackendState::Dead);
+
+    let ca = begun.first.path("kubernetes/pki/ca.crt");
+    let of = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let both = of(&ca) + &of(&new.path("kubernetes/pki/ca.crt"));
+    authority::write(&ca, &both);
+    is(coordinator, &new, BackendState::Up);
+    is(coordinator, &old, BackendState::Up);
+    is(coordinator, &begun.first, BackendState::Up);
+}
+
+#[test]
 fn a_reload_changes_the_cluster_that_masters_are_held_to() {
     let begun = Beginning::of(VERSION);
     let coordinator = &begun.coordinator;

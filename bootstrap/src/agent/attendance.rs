@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::credentials::{issue, revoke};
 use super::desk::{Desk, Taken};
-use super::duty::{Duty, duty};
+use super::duty::{Duty, Told, duty};
 use super::facts::{announce, cluster_ca};
 use super::registering::{Circumstances, RegisterError, register_with, renew};
 use super::{LOOK, Master, unix_now};
@@ -30,9 +30,6 @@ const RESULT_TRIES: usize = 6;
 
 /// Least time between two heartbeats, in case that a coordinator answers at once.
 const PACE: Duration = Duration::from_millis(200);
-
-/// The facts are told again after a day, with new credentials for the coordinator: they last for 30.
-const TELL_SECONDS: u64 = 24 * 3600;
 
 /// The state of a master in rotation; only such a one may say what the cluster is.
 const IN_ROTATION: &str = "UP";
@@ -61,8 +58,8 @@ struct Attendance {
     office: Arc<Office>,
     desk: Arc<Mutex<Desk>>,
     unknown: bool,
-    /// When the cluster's facts were told, in seconds since 1970.
-    told: Option<u64>,
+    /// What was told of the cluster.
+    told: Told,
     /// State of our backend, as the coordinator said it last.
     state: Option<String>,
     /// The last failure that was logged, so that each is logged once.
@@ -72,8 +69,14 @@ struct Attendance {
 /// Attends one coordinator until the identity is gone.
 pub(super) async fn attend(office: Arc<Office>, address: CoordinatorAddr) {
     let desk = Arc::new(Mutex::new(Desk::default()));
-    let mut attendance =
-        Attendance { office, desk, unknown: false, told: None, state: None, said: String::new() };
+    let mut attendance = Attendance {
+        office,
+        desk,
+        unknown: false,
+        told: Told::default(),
+        state: None,
+        said: String::new(),
+    };
     let mut backoff = Backoff::default();
     loop {
         let identity = match attendance.office.dir.load() {
@@ -117,7 +120,7 @@ impl Attendance {
                 let circumstances = Circumstances { cluster_ca, force: false };
                 register_with(dir, identity, known, circumstances).await?;
                 self.unknown = false;
-                self.told = None;
+                self.told = Told::default();
                 info!(coordinator = %known.address, name = identity.name, "registered");
                 return Ok(());
             }
@@ -150,19 +153,30 @@ impl Attendance {
                 "the balancer has another opinion of this master");
             self.state = Some(answer.state);
         }
-        let due = self.told.is_none_or(|told| unix_now() >= told.saturating_add(TELL_SECONDS));
-        if can_issue && due && self.state.as_deref() == Some(IN_ROTATION) {
-            // The coordinator can do without for a while; a failure is said again tomorrow.
-            self.told = Some(unix_now());
-            if let Err(error) = announce(&self.office.master, &client).await {
-                warn!(coordinator = %client.coordinator(), reason = %error,
-                    "cannot tell the coordinator about the cluster");
-            }
+        if can_issue && self.state.as_deref() == Some(IN_ROTATION) {
+            self.tell_facts(&client).await;
         }
         if let Some(work) = answer.work {
             self.take(client, work);
         }
         Ok(())
+    }
+
+    /// Tells what the cluster is, if that is due. The coordinator can do without for a while.
+    async fn tell_facts(&mut self, client: &JoinClient) {
+        let ca = cluster_ca(&self.office.master);
+        if !self.told.is_due(unix_now(), ca.as_deref()) {
+            return;
+        }
+        let whole = match announce(&self.office.master, client).await {
+            Ok(whole) => whole,
+            Err(error) => {
+                warn!(coordinator = %client.coordinator(), reason = %error,
+                    "cannot tell the coordinator about the cluster");
+                !error.may_work_later()
+            }
+        };
+        self.told = std::mem::take(&mut self.told).after(unix_now(), ca, whole);
     }
 
     fn take(&self, client: JoinClient, work: Work) {

@@ -27,9 +27,64 @@ pub(super) fn duty(known: &KnownCoordinator, now: u64, unknown: bool) -> Duty {
     }
 }
 
+/// The facts are told again after a day, with new credentials for the coordinator: they last for 30.
+const TELL_SECONDS: u64 = 24 * 3600;
+
+/// Wait until facts that could not be told whole are told again, doubled each time: an apiserver that
+/// has just started answers in a minute or two.
+const TELL_AGAIN_SECONDS: u64 = 120;
+
+/// What a coordinator was told of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// When, in seconds since 1970; 0: never.
+    at: u64,
+    /// The CA at that time.
+    ca: Option<String>,
+    /// How often in a row something was missing.
+    failures: u32,
+}
+
+impl Told {
+    /// Whether the facts are to be told at `now`, when this is the CA.
+    pub(super) fn is_due(&self, now: u64, ca: Option<&str>) -> bool {
+        let again = match self.failures {
+            0 => TELL_SECONDS,
+            failures => TELL_AGAIN_SECONDS << (failures - 1).min(9),
+        };
+        let other = ca.is_some() && ca != self.ca.as_deref();
+        self.at == 0 || other || now >= self.at.saturating_add(again.min(TELL_SECONDS))
+    }
+
+    /// They were told at `now`; `whole` if nothing of them may be had later.
+    pub(super) fn after(self, now: u64, ca: Option<String>, whole: bool) -> Self {
+        let failures = if whole { 0 } else { self.failures.saturating_add(1) };
+        Self { at: now, ca, failures }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn facts_are_told_daily_when_the_ca_changes_and_after_a_failure() {
+        let ca = |text: &str| Some(text.to_owned());
+        let mut told = Told::default();
+        assert!(told.is_due(1, None) && told.is_due(1, Some("a")));
+        told = told.after(1_000, ca("a"), true);
+        assert!(!told.is_due(1_001, Some("a")) && !told.is_due(1_000 + TELL_SECONDS - 1, None));
+        assert!(told.is_due(1_000 + TELL_SECONDS, Some("a")));
+        assert!(told.is_due(1_001, Some("ab")), "another CA");
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            told = told.after(1_000, ca("a"), false);
+            waits.push((1..).find(|wait| told.is_due(1_000 + wait, Some("a"))).unwrap());
+        }
+        assert_eq!(waits[..4], [120, 240, 480, 960]);
+        assert_eq!(waits[10..], [TELL_AGAIN_SECONDS << 9; 2]);
+        assert!(!told.after(1_000, None, true).is_due(2_000, None), "whole at last");
+    }
     use crate::identity::Seat;
 
     #[test]

@@ -30,20 +30,21 @@ pub fn cluster_ca(master: &Master) -> Option<String> {
 }
 
 /// Tells a coordinator. Without a kubeconfig it learns masters by registration only, so a failure
-/// there is a warning.
+/// there is a warning. Whether that was all: else there may be a kubeconfig later.
 ///
 /// # Errors
 /// [`ClientError`]
-pub async fn announce(master: &Master, client: &JoinClient) -> Result<(), ClientError> {
-    let kubeconfig = match observer(master).await {
-        Ok(kubeconfig) => Some(kubeconfig),
+pub async fn announce(master: &Master, client: &JoinClient) -> Result<bool, ClientError> {
+    let (kubeconfig, whole) = match observer(master).await {
+        Ok(kubeconfig) => (Some(kubeconfig), true),
         Err(error) => {
             warn!(reason = %error, "no kubeconfig for the coordinator: it will not see masters \
                                     that join without it");
-            None
+            (None, !error.may_work_later())
         }
     };
-    client.announce(&ClusterFacts { ca: cluster_ca(master), kubeconfig }).await
+    client.announce(&ClusterFacts { ca: cluster_ca(master), kubeconfig }).await?;
+    Ok(whole)
 }
 
 /// A kubeconfig for a coordinator, and the rights for it.
@@ -65,4 +66,18 @@ enum FactsError {
     Config(#[from] ConfigCallError),
     #[error(transparent)]
     Observer(#[from] ObserverError),
+}
+
+impl FactsError {
+    /// Whether there may be one after a while. An apiserver that has just started refuses what it will
+    /// allow once it has read its roles.
+    fn may_work_later(&self) -> bool {
+        match self {
+            Self::Config(ConfigCallError::Api(error))
+            | Self::Observer(ObserverError::Api { source: error, .. }) => {
+                error.may_work_later() || error.is_denied()
+            }
+            Self::Access(_) | Self::Config(_) | Self::Observer(_) => false,
+        }
+    }
 }

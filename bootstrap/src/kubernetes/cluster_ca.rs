@@ -5,7 +5,11 @@
 //! pin are taken from it: a stranger could put others beside them. The second is asked for over TLS
 //! that those must verify, and its whole bundle is trusted, as kubeadm does after its second read.
 //! While a CA is being replaced the second may fail; the pinned certificates are then all there is.
+//!
+//! Once it is known it is asked for again when a member is given up, whose new certificate may be of
+//! a CA that has come beside the pinned one.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +47,7 @@ pub struct ClusterCa {
     pub pem: Vec<u8>,
 }
 
-/// Looks for the CA until it is found, and again when the pin changes.
+/// Looks for the CA until it is found, and again when the pin changes or a member is given up.
 #[derive(Debug)]
 pub struct CaFinder {
     /// The pin to look for; without one nothing is looked for, and nothing is found.
@@ -69,6 +73,13 @@ impl ClusterCa {
         pins.contains(&pin).then_some(Self { pin, pem })
     }
 
+    /// Whether it has a certificate that the other lacks.
+    fn adds_to(&self, other: &Self) -> bool {
+        let pins = |ca: &Self| CaPin::of_bundle(&ca.pem).unwrap_or_default();
+        let known = pins(other);
+        pins(self).iter().any(|pin| !known.contains(pin))
+    }
+
     /// Keeps it for the next run; a disk that fails costs the next start a question.
     fn keep(&self, directory: &Path) {
         let path = directory.join(FILE);
@@ -82,12 +93,15 @@ impl CaFinder {
     /// Runs until it is dropped. Cancel-safe.
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut told = None;
+        let (mut told, mut given_up) = (None, HashSet::new());
         loop {
-            let Some(pin) = self.wanted().await else {
+            let Some(pin) = self.wanted(&mut given_up).await else {
                 return;
             };
-            if let Some(kept) = self.kept(pin).await {
+            let known = self.known(pin);
+            if known.is_none()
+                && let Some(kept) = self.kept(pin).await
+            {
                 self.found.send_replace(Some(Arc::new(kept)));
                 continue;
             }
@@ -102,9 +116,12 @@ impl CaFinder {
                     continue;
                 }
             };
-            match asked {
-                Ok(ca) => self.publish(ca).await,
-                Err(reason) => {
+            match (asked, known) {
+                (Ok(ca), None) => self.publish(ca).await,
+                (Ok(ca), Some(known)) if ca.adds_to(&known) => self.publish(ca).await,
+                // What is known stays.
+                (_, Some(_)) => {}
+                (Err(reason), None) => {
                     if reason.is_some() && reason != told {
                         warn!(reason, "the cluster's CA is not known yet");
                         told = reason;
@@ -121,20 +138,39 @@ impl CaFinder {
         }
     }
 
-    /// Waits for a pin whose CA is not known; `None` at the end of the program.
-    async fn wanted(&mut self) -> Option<CaPin> {
+    /// The CA of this pin, if it was found.
+    fn known(&self, pin: CaPin) -> Option<Arc<ClusterCa>> {
+        self.found.borrow().clone().filter(|ca| ca.pin == pin)
+    }
+
+    /// Waits for a pin whose CA is not known, or for a member that is given up; `None` at the end of
+    /// the program.
+    async fn wanted(&mut self, given_up: &mut HashSet<SocketAddr>) -> Option<CaPin> {
         loop {
             let pin = *self.pin.borrow_and_update();
             let known = self.found.borrow().as_ref().map(|ca| ca.pin);
+            let now = self.given_up();
+            let before = std::mem::replace(given_up, now);
             match pin {
                 Some(pin) if known != Some(pin) => return Some(pin),
+                Some(pin) if !given_up.is_subset(&before) => return Some(pin),
                 None if known.is_some() => {
                     self.found.send_replace(None);
                 }
                 _ => {}
             }
-            self.pin.changed().await.ok()?;
+            tokio::select! {
+                changed = self.pin.changed() => changed.ok()?,
+                changed = self.health.changed() => changed.ok()?,
+            }
         }
+    }
+
+    /// The members that get no connections because their probes fail.
+    fn given_up(&mut self) -> HashSet<SocketAddr> {
+        let health = self.health.borrow_and_update();
+        let dead = health.iter().filter(|it| it.state == BackendState::Dead);
+        dead.map(|it| it.addr).collect()
     }
 
     /// What an earlier run found.

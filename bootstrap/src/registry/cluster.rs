@@ -1,7 +1,8 @@
 //! What is known of the cluster: its CA, and how the coordinator may look at it.
 //!
 //! The first master that names a CA sets it, unless the operator gave one; from then on whoever
-//! speaks of another cluster is refused.
+//! speaks of another cluster is refused. A bundle that holds a known CA and a new one takes its place:
+//! so a CA is replaced, the new one beside the old one first.
 
 use std::fmt;
 
@@ -101,7 +102,8 @@ impl ClusterRecord {
         Ok(learnt)
     }
 
-    /// Takes over what a member says. The pins, if the CA was not known before.
+    /// Takes over what a member says. The pins, if one of them was not known before. A bundle without a
+    /// new CA changes nothing: a master that is behind must not take a new one back.
     ///
     /// # Errors
     /// [`Refused`] if it is no CA, or another cluster's.
@@ -115,7 +117,7 @@ impl ClusterRecord {
             let pins = CaPin::of_bundle(pem.as_bytes())
                 .map_err(|error| Refused::malformed(format!("the cluster's CA: {error}")))?;
             self.agrees(&pins)?;
-            if self.ca.is_none() {
+            if !self.knows_all(&pins) {
                 let text: Vec<_> = pins.iter().map(ToString::to_string).collect();
                 learnt = Some(text.join(", "));
                 self.ca = Some(pem.to_owned());
@@ -125,6 +127,11 @@ impl ClusterRecord {
             self.kubeconfig = kubeconfig;
         }
         Ok(learnt)
+    }
+
+    fn knows_all(&self, pins: &[CaPin]) -> bool {
+        let known = self.ca.as_ref().and_then(|pem| CaPin::of_bundle(pem.as_bytes()).ok());
+        known.is_some_and(|known| pins.iter().all(|pin| known.contains(pin)))
     }
 }
 
@@ -144,8 +151,20 @@ mod tests {
         let said = cluster.learn(Some(RSA), None).unwrap_err().to_string();
         assert!(said.contains("another cluster"), "{said}");
         assert_eq!(cluster.ca(), Some(EC));
-        let bundle = format!("{RSA}{EC}");
-        assert!(cluster.learn(Some(&bundle), None).is_ok(), "one of a bundle is enough");
+    }
+
+    #[test]
+    fn a_new_ca_comes_beside_a_known_one() {
+        let mut cluster = ClusterRecord::default();
+        cluster.learn(Some(EC), None).unwrap();
+        let both = format!("{RSA}{EC}");
+        let learnt = cluster.learn(Some(&both), None).unwrap().unwrap();
+        assert!(learnt.contains("c2095117") && cluster.ca() == Some(both.as_str()), "{learnt}");
+        assert!(cluster.learn(Some(EC), None).unwrap().is_none(), "of a master that is behind");
+        assert!(cluster.learn(Some(RSA), None).unwrap().is_none(), "of one that is done");
+        assert_eq!((cluster.ca(), cluster.pins().len()), (Some(both.as_str()), 2));
+        cluster.pin(CaPin::of_bundle(RSA.as_bytes()).unwrap());
+        assert!(cluster.learn(Some(EC), None).is_err(), "the operator has the last word");
     }
 
     #[test]

@@ -30,6 +30,11 @@ fn pin(ca: &str) -> CaPin {
     CaPin::of_bundle(ca.as_bytes()).unwrap()[0]
 }
 
+fn health(server: &StandIn, state: BackendState) -> Arc<Vec<MemberState>> {
+    let (since, why) = (std::time::Instant::now(), String::new());
+    Arc::new(vec![MemberState { name: "a".to_owned(), addr: server.addr, state, since, why }])
+}
+
 /// A search at work.
 struct Search {
     pin: watch::Sender<Option<CaPin>>,
@@ -136,14 +141,7 @@ async fn another_clusters_ca_is_not_found_until_the_pin_is_right() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // A change of health is a reason to ask again at once.
-    let state = MemberState {
-        name: "a".to_owned(),
-        addr: server.addr,
-        state: BackendState::Up,
-        since: std::time::Instant::now(),
-        why: String::new(),
-    };
-    search.health.send_replace(Arc::new(vec![state]));
+    search.health.send_replace(health(&server, BackendState::Up));
     while server.calls().len() < 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -154,4 +152,37 @@ async fn another_clusters_ca_is_not_found_until_the_pin_is_right() {
     search.pin.send_replace(None);
     let gone = search.found.wait_for(Option::is_none);
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap().unwrap();
+}
+
+/// The new CA comes beside the old one; the first master with a certificate of it is given up.
+#[tokio::test]
+async fn a_member_that_is_given_up_may_be_of_a_new_ca() {
+    let (ca, config) = tls("kubernetes");
+    let (next, _) = tls("kubernetes-next");
+    let bundle = format!("{ca}{next}");
+    let (before, after) = (cluster_info(&ca), cluster_info(&bundle));
+    let server = StandIn::with(ca.clone(), config, move |_, calls| match calls {
+        0..2 => before.clone(),
+        2..4 => after.clone(),
+        _ => before.clone(),
+    })
+    .await;
+    let wanted = pin(&ca);
+    let mut search = Search::among(&[&server], wanted, None);
+    assert_eq!(search.found(wanted).await.pem, ca.as_bytes());
+    search.health.send_replace(health(&server, BackendState::Dead));
+    let both =
+        search.found.wait_for(|found| found.as_ref().is_some_and(|ca| ca.pem == bundle.as_bytes()));
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap();
+    search.health.send_replace(health(&server, BackendState::Up));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    search.health.send_replace(health(&server, BackendState::Dead));
+    while server.calls().len() < 6 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        search.found(wanted).await.pem,
+        bundle.as_bytes(),
+        "an older answer takes nothing back"
+    );
 }
