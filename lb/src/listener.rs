@@ -127,6 +127,8 @@ impl Ports {
         for group in &mut self.groups {
             for (socket, worker) in group.waiting.drain(..).zip(&mut listeners) {
                 let addr = group.addr;
+                // So that its connections do not keep the next process from the port.
+                socket.set_reuse_address(true).map_err(|source| BindError { addr, source })?;
                 socket.listen(BACKLOG).map_err(|source| BindError { addr, source })?;
                 // Accepted sockets inherit it; what was set before the listening began is forgotten.
                 socket_options::ride_acknowledgements(&SockRef::from(&socket));
@@ -172,10 +174,22 @@ fn bind_group(addr: SocketAddr, workers: usize) -> Result<Vec<Socket>, BindError
     sockets.collect::<Result<_, _>>().map_err(|source| BindError { addr, source })
 }
 
+/// A socket of the group of an address, or one to try the address with.
 fn bind_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
+    // With SO_REUSEADDR every server that sets it could take the port while we do not listen. Without
+    // it the kernel refuses us while connections of a process of another user are not quite gone.
+    match bind_as(addr, shared, !shared) {
+        Err(error) if shared && error.kind() == io::ErrorKind::AddrInUse => {
+            bind_as(addr, shared, true)
+        }
+        bound => bound,
+    }
+}
+
+fn bind_as(addr: SocketAddr, shared: bool, reuse: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
+    socket.set_reuse_address(reuse)?;
     socket.set_reuse_port(shared)?;
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -392,6 +406,25 @@ mod tests {
         ports.prepare_reopening().unwrap();
         drop(listeners);
         assert_eq!(refused(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(ports.open().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn nobody_takes_a_port_that_is_closed() {
+        let mut ports = Ports::bind(&[any_port()], 2).unwrap();
+        let addr = ports.addrs().next().unwrap();
+        // What most servers do: the standard library sets SO_REUSEADDR.
+        let taken = || std::net::TcpListener::bind(addr).unwrap_err().kind();
+        assert_eq!(taken(), io::ErrorKind::AddrInUse, "before it was open");
+        let other = Ports::bind(&[ListenAddr(addr)], 2).unwrap_err();
+        assert_eq!(other.source.kind(), io::ErrorKind::AddrInUse, "another balancer");
+        let listeners = ports.open().unwrap();
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        let accepted = listeners.iter().flatten().find_map(|listener| listener.accept().ok());
+        ports.prepare_reopening().unwrap();
+        drop(listeners);
+        assert_eq!(taken(), io::ErrorKind::AddrInUse, "closed again, with a session");
+        drop((accepted, client));
         assert_eq!(ports.open().unwrap().len(), 2);
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use common::config::{AdminAddr, Config};
+use rustix::net::{AddressFamily, SocketType, bind, sockopt};
 
 use super::Finding;
 
@@ -19,22 +20,49 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         .map(|file| std::fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default());
     let held: Vec<Held> = table.iter().flat_map(|text| listeners(text)).collect();
     let nonlocal = super::host::sysctl("net.ipv4.ip_nonlocal_bind").unwrap_or_default() == "1";
+    let seen = Seen { runs: runs(&config.admin, &held), held, nonlocal };
     let mut findings = Vec::new();
     for listen in &config.listen {
-        findings.push(port(&format!("listen {listen}"), listen.0, &held, nonlocal));
+        findings.push(port(&format!("listen {listen}"), listen.0, &seen));
     }
     findings.push(match &config.admin {
-        AdminAddr::Tcp(addr) => port(&format!("admin {addr}"), *addr, &held, nonlocal),
+        AdminAddr::Tcp(addr) => port(&format!("admin {addr}"), *addr, &seen),
         AdminAddr::Unix(path) => socket(path),
     });
     findings
 }
 
-fn port(check: &str, addr: SocketAddr, held: &[Held], nonlocal: bool) -> Finding {
-    match TcpListener::bind(addr) {
-        Ok(_) => Finding::ok(check, "free"),
-        Err(error) => taken(check, addr, error.kind(), holder(addr, held).as_ref(), nonlocal),
+/// What was seen of the host before a port is tried.
+#[derive(Debug, Default)]
+struct Seen {
+    held: Vec<Held>,
+    /// Whether addresses that the host lacks can be bound.
+    nonlocal: bool,
+    /// Whether the balancer runs.
+    runs: bool,
+}
+
+/// Whether a balancer has the admin address.
+fn runs(admin: &AdminAddr, held: &[Held]) -> bool {
+    match admin {
+        AdminAddr::Tcp(addr) => holder(*addr, held).is_some_and(|holder| holder.name == "mainstay"),
+        AdminAddr::Unix(path) => UnixStream::connect(path).is_ok(),
     }
+}
+
+fn port(check: &str, addr: SocketAddr, seen: &Seen) -> Finding {
+    match try_out(addr) {
+        Ok(()) => Finding::ok(check, "free"),
+        Err(error) => taken(check, addr, error.kind(), holder(addr, &seen.held).as_ref(), seen),
+    }
+}
+
+/// Binds and does not listen, so that no client meets us.
+fn try_out(addr: SocketAddr) -> std::io::Result<()> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let probe = rustix::net::socket(family, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&probe, true)?;
+    Ok(bind(&probe, &addr)?)
 }
 
 /// What a failed bind means.
@@ -43,7 +71,7 @@ fn taken(
     addr: SocketAddr,
     error: ErrorKind,
     holder: Option<&Holder>,
-    nonlocal: bool,
+    seen: &Seen,
 ) -> Finding {
     match (error, holder) {
         (ErrorKind::AddrInUse, Some(Holder { name, pid })) if name == "mainstay" => {
@@ -58,6 +86,10 @@ fn taken(
             };
             Finding::fail(check, format!("taken by {name} (pid {pid})"), fix)
         }
+        // A port that is closed is bound and listens not, so the kernel names nobody.
+        (ErrorKind::AddrInUse, None) if seen.runs => {
+            Finding::ok(check, "held, and closed, by the mainstay that runs: no backend serves")
+        }
         (ErrorKind::AddrInUse, None) => {
             let fix = format!("`ss -ltnp 'sport = :{}'` as root names the program", addr.port());
             Finding::fail(check, "taken by a program that we may not see", fix)
@@ -67,7 +99,7 @@ fn taken(
             Finding::fail(check, "not permitted: ports below 1024 are privileged", fix)
         }
         (ErrorKind::AddrNotAvailable, _) => {
-            let fix = if nonlocal {
+            let fix = if seen.nonlocal {
                 "the address is of the other family, or IPv6 is switched off".to_owned()
             } else {
                 format!(
@@ -171,6 +203,8 @@ fn holder(addr: SocketAddr, held: &[Held]) -> Option<Holder> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use crate::doctor::Grade;
 
@@ -207,8 +241,9 @@ mod tests {
     fn what_a_taken_port_means() {
         let addr = "[::]:6443".parse().unwrap();
         let by = |name: &str| Some(Holder { name: name.to_owned(), pid: 7 });
-        let judge =
-            |error, holder: Option<Holder>| taken("listen", addr, error, holder.as_ref(), false);
+        let judge = |error, holder: Option<Holder>| {
+            taken("listen", addr, error, holder.as_ref(), &Seen::default())
+        };
         assert_eq!(judge(ErrorKind::AddrInUse, by("mainstay")).grade, Grade::Ok);
         let apiserver = judge(ErrorKind::AddrInUse, by("kube-apiserver"));
         assert!(apiserver.grade == Grade::Fail && apiserver.fix.contains("is a master"));
@@ -217,6 +252,8 @@ mod tests {
             nginx.found == "taken by nginx (pid 7)" && nginx.fix.contains("disable --now nginx")
         );
         assert!(judge(ErrorKind::AddrInUse, None).fix.contains("ss -ltnp"));
+        let ours = Seen { runs: true, ..Seen::default() };
+        assert_eq!(taken("listen", addr, ErrorKind::AddrInUse, None, &ours).grade, Grade::Ok);
         assert!(judge(ErrorKind::AddrNotAvailable, None).fix.contains("ip_nonlocal_bind=1"));
         assert!(judge(ErrorKind::PermissionDenied, None).fix.contains("CAP_NET_BIND_SERVICE"));
     }

@@ -94,6 +94,8 @@ pub struct Keeper {
     /// Who was a member before, while nobody else can serve yet.
     leaving: Vec<Entry>,
     idle_since: Option<Millis>,
+    /// Why the port could not be opened or closed at the last try; each reason is logged once.
+    port_failure: Option<String>,
     rebalancer: Rebalancer,
     last_second: Millis,
     tasks: Tasks,
@@ -135,6 +137,7 @@ impl Keeper {
             wards: Vec::new(),
             leaving: Vec::new(),
             idle_since: None,
+            port_failure: None,
             rebalancer: Rebalancer::default(),
             last_second: Millis::default(),
             tasks,
@@ -369,9 +372,13 @@ impl Keeper {
             Some(idle) if idle >= CLOSE_AFTER || self.wards.is_empty() => self.balancer.close(),
             Some(_) => Ok(()),
         };
-        if let Err(error) = moved {
-            error!(error = %error.source, addr = %error.addr, "cannot change the listening port");
+        let failure = moved.err().map(|error| format!("{error}: {}", error.source));
+        if failure != self.port_failure
+            && let Some(reason) = &failure
+        {
+            error!(reason, "cannot change the listening port; trying again");
         }
+        self.port_failure = failure;
     }
 }
 
