@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use common::OwnAddresses;
 use common::config::{Config, ConfigError, Layers, Value};
 
 use crate::exit::{Exit, Stop};
@@ -97,6 +98,21 @@ impl ConfigOptions {
             let config = Config::checked(&layers)?;
             Ok((layers, config))
         });
-        loaded.map_err(|error| Stop::new(Exit::Usage, error).into())
+        let (layers, config) = loaded.map_err(|error| Stop::new(Exit::Usage, error))?;
+        no_loop(&config).map_err(Stop::usage)?;
+        Ok((layers, config))
+    }
+}
+
+/// Whether no backend is this machine itself; else one sentence.
+pub(crate) fn no_loop(config: &Config) -> Result<(), String> {
+    // Where the kernel does not tell, what was checked without it must do.
+    let own = OwnAddresses::read().unwrap_or_default();
+    match config.loops(&own) {
+        Some(member) => Err(format!(
+            "backends: `{}` is an address of this host, where we listen ourselves: a loop",
+            member.addr
+        )),
+        None => Ok(()),
     }
 }

@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::HealthFeed;
-use common::OwnAddresses;
+use common::config::ListenAddr;
 use common::config::address::APISERVER_PORT;
 use common::status::BackendState;
+use common::{HealthFeed, OwnAddresses};
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -314,9 +314,7 @@ fn entrance(listen: &[SocketAddr]) -> SocketAddr {
 
 /// Whether a connection to this address would come to ourselves.
 fn is_ours(addr: SocketAddr, listen: &[SocketAddr], own: &OwnAddresses) -> bool {
-    let on_every_address =
-        listen.iter().any(|it| it.ip().is_unspecified() && it.port() == addr.port());
-    listen.contains(&addr) || (on_every_address && own.has(addr.ip()))
+    listen.iter().any(|it| ListenAddr(*it).accepts(addr, own))
 }
 
 async fn until(due: Option<tokio::time::Instant>) {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::{Member, Source};
+use crate::{Member, OwnAddresses, Source};
 
 /// The port of kube-apiserver, used where a backend names none.
 pub const APISERVER_PORT: u16 = 6443;
@@ -38,12 +38,26 @@ impl ListenAddr {
         })
     }
 
-    /// Whether a connection to `target` would arrive at this address.
+    /// Whether a connection to `target` from a machine with these addresses would arrive at this
+    /// address.
     #[must_use]
-    pub fn accepts(&self, target: SocketAddr) -> bool {
-        let same_ip = self.0.ip() == target.ip();
-        let any_to_loopback = self.0.ip().is_unspecified() && target.ip().is_loopback();
-        self.0.port() == target.port() && (same_ip || any_to_loopback)
+    pub fn accepts(&self, target: SocketAddr, own: &OwnAddresses) -> bool {
+        let same_ip = self.0.ip().to_canonical() == target.ip().to_canonical();
+        let any = self.0.ip().is_unspecified() && own.has(target.ip());
+        self.0.port() == target.port() && (same_ip || any)
+    }
+
+    /// Whether this address and another one cannot both be listened on.
+    #[must_use]
+    pub fn overlaps(&self, other: SocketAddr) -> bool {
+        let (ours, theirs) = (self.0.ip().to_canonical(), other.ip().to_canonical());
+        // A socket of `[::]` takes connections over IPv4 too.
+        let covers =
+            |one: IpAddr, other: IpAddr| one.is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+        let port = self.0.port();
+        port != 0
+            && port == other.port()
+            && (ours == theirs || covers(ours, theirs) || covers(theirs, ours))
     }
 }
 
@@ -119,6 +133,12 @@ fn backend_addr(text: &str) -> Result<SocketAddr, String> {
     if addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(format!("`{text}` is not the address of one host"));
     }
+    if matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return Err(format!(
+            "`{text}` is an address of one link only, which no other host can use as it is; give a \
+             routed one"
+        ));
+    }
     Ok(addr)
 }
 
@@ -164,6 +184,7 @@ mod tests {
             "10.0.0.1:99999",
             "[::]:6443",
             "224.0.0.1:6443",
+            "[fe80::1]:6443",
         ] {
             assert!(parse_backend(text).is_err(), "{text}");
         }
@@ -171,13 +192,35 @@ mod tests {
 
     #[test]
     fn sees_a_loop() {
-        let any = ListenAddr::parse(":6443").unwrap();
-        assert!(any.accepts("127.0.0.1:6443".parse().unwrap()));
-        assert!(any.accepts("[::1]:6443".parse().unwrap()));
-        assert!(!any.accepts("127.0.0.1:7443".parse().unwrap()));
-        assert!(!any.accepts("10.0.0.1:6443".parse().unwrap()));
-        let one = ListenAddr::parse("10.0.0.1:6443").unwrap();
-        assert!(one.accepts("10.0.0.1:6443".parse().unwrap()));
+        let own: OwnAddresses = ["10.0.0.7".parse().unwrap()].into_iter().collect();
+        let accepts = |listen: &str, target: &str| {
+            ListenAddr::parse(listen).unwrap().accepts(target.parse().unwrap(), &own)
+        };
+        for ours in ["127.0.0.1:6443", "[::1]:6443", "[::ffff:127.0.0.1]:6443", "10.0.0.7:6443"] {
+            assert!(accepts(":6443", ours), "{ours}");
+        }
+        assert!(!accepts(":6443", "127.0.0.1:7443") && !accepts(":6443", "10.0.0.1:6443"));
+        assert!(accepts("10.0.0.1:6443", "10.0.0.1:6443"));
+        assert!(accepts("10.0.0.1:6443", "[::ffff:10.0.0.1]:6443"));
+        assert!(!accepts("10.0.0.1:6443", "10.0.0.7:6443"));
+    }
+
+    #[test]
+    fn sees_what_cannot_both_be_listened_on() {
+        for (one, other, expected) in [
+            (":6443", "[::]:6443", true),
+            (":6443", "0.0.0.0:6443", true),
+            (":6443", "10.0.0.1:6443", true),
+            ("10.0.0.1:6443", "[::]:6443", true),
+            ("0.0.0.0:6443", "10.0.0.1:6443", true),
+            ("0.0.0.0:6443", "[fd00::1]:6443", false),
+            ("10.0.0.1:6443", "10.0.0.2:6443", false),
+            (":6443", "[::]:6445", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let overlaps = ListenAddr::parse(one).unwrap().overlaps(other.parse().unwrap());
+            assert_eq!(overlaps, expected, "{one} {other}");
+        }
     }
 
     #[test]

@@ -9,10 +9,7 @@ use super::join::{self, Join};
 use super::{ConfigError, Layers, Origin, Value};
 use crate::drain::StopLimits;
 use crate::member::MEMBERS_MAX;
-use crate::{Member, duration};
-
-/// Most addresses to listen on; each costs one socket for each worker.
-const LISTEN_MAX: usize = 16;
+use crate::{Member, OwnAddresses, duration};
 
 /// Most workers: beyond it the kernel's spreading over sockets gains nothing for 6443.
 const WORKERS_MAX: u64 = 256;
@@ -127,6 +124,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// A configured backend that is this machine itself: a connection to it would come back to us.
+    #[must_use]
+    pub fn loops(&self, own: &OwnAddresses) -> Option<&Member> {
+        let ours = |member: &&Member| self.listen.iter().any(|addr| addr.accepts(member.addr, own));
+        self.backends.iter().find(ours)
+    }
+
     /// Parses every value.
     ///
     /// # Errors
@@ -136,6 +140,14 @@ impl Config {
         let listen = raw.listen()?;
         let backends = raw.backends(&listen)?;
         let chosen = |name| layers.setting(name).map(|setting| setting.origin != Origin::Default);
+        let admin = raw.parsed("admin", AdminAddr::parse)?;
+        let join = Join {
+            listen: raw.parsed("join.listen", join::parse_listen)?,
+            listen_chosen: chosen("join.listen")?,
+            endpoint: raw.parsed("join.endpoint", join::parse_endpoint)?,
+            allow: raw.parsed_list("join.allow", join::parse_network)?,
+        };
+        raw.keep_apart(&listen, &admin, &join)?;
         Ok(Self {
             backends,
             listen,
@@ -146,13 +158,8 @@ impl Config {
             rebalance_after: raw.duration("rebalance_after", Duration::ZERO)?,
             rebalance_age: raw.duration("rebalance_age", Duration::ZERO)?,
             listen_when_empty: raw.switch("listen_when_empty")?,
-            admin: raw.parsed("admin", AdminAddr::parse)?,
-            join: Join {
-                listen: raw.parsed("join.listen", join::parse_listen)?,
-                listen_chosen: chosen("join.listen")?,
-                endpoint: raw.parsed("join.endpoint", join::parse_endpoint)?,
-                allow: raw.parsed_list("join.allow", join::parse_network)?,
-            },
+            admin,
+            join,
             state_dir: raw.parsed("state_dir", directory)?,
             state_dir_chosen: chosen("state_dir")?,
             workers: raw.number("workers", 0, WORKERS_MAX)?,
@@ -189,10 +196,10 @@ const LOG_LEVELS: &[(&str, tracing::Level)] = &[
 /// A timeout that waits for the network must leave it time to answer.
 const WAIT_MIN: Duration = Duration::from_millis(10);
 
-struct Raw<'a>(&'a Layers);
+pub(super) struct Raw<'a>(&'a Layers);
 
 impl Raw<'_> {
-    fn wrong(&self, key: &'static str, reason: String) -> ConfigError {
+    pub(super) fn wrong(&self, key: &'static str, reason: String) -> ConfigError {
         match self.0.setting(key) {
             Ok(setting) => ConfigError::Value { origin: setting.origin.clone(), key, reason },
             Err(error) => error,
@@ -225,7 +232,7 @@ impl Raw<'_> {
         parse(self.text(key)?).map_err(|reason| self.wrong(key, reason))
     }
 
-    fn parsed_list<T>(
+    pub(super) fn parsed_list<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -329,20 +336,6 @@ impl Raw<'_> {
         Ok(timeouts)
     }
 
-    fn listen(&self) -> Result<Vec<ListenAddr>, ConfigError> {
-        let key = "listen";
-        let listen = self.parsed_list(key, ListenAddr::parse)?;
-        if listen.is_empty() || listen.len() > LISTEN_MAX {
-            let reason = format!("needs 1 to {LISTEN_MAX} addresses, has {}", listen.len());
-            return Err(self.wrong(key, reason));
-        }
-        let fixed = listen.iter().filter(|addr| addr.0.port() != 0);
-        if let Some(twice) = first_repeated(fixed) {
-            return Err(self.wrong(key, format!("`{twice}` stands there twice")));
-        }
-        Ok(listen)
-    }
-
     fn backends(&self, listen: &[ListenAddr]) -> Result<Vec<Member>, ConfigError> {
         let key = "backends";
         let members = self.parsed_list(key, parse_backend)?;
@@ -356,7 +349,9 @@ impl Raw<'_> {
         if let Some(twice) = first_repeated(members.iter().map(|member| &member.name)) {
             return Err(self.wrong(key, format!("two backends are named `{twice}`")));
         }
-        let own = |member: &&Member| listen.iter().any(|addr| addr.accepts(member.addr));
+        // Whoever starts asks the interfaces too.
+        let loopback = OwnAddresses::default();
+        let own = |member: &&Member| listen.iter().any(|addr| addr.accepts(member.addr, &loopback));
         if let Some(member) = members.iter().find(own) {
             let reason = format!("`{}` is our own listening address: a loop", member.addr);
             return Err(self.wrong(key, reason));
@@ -369,7 +364,9 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("names no directory".into()) } else { Ok(PathBuf::from(text)) }
 }
 
-fn first_repeated<T: Eq + std::hash::Hash>(mut items: impl Iterator<Item = T>) -> Option<T> {
+pub(super) fn first_repeated<T: Eq + std::hash::Hash>(
+    mut items: impl Iterator<Item = T>,
+) -> Option<T> {
     let mut seen = HashSet::new();
     items.find_map(|item| {
         if seen.contains(&item) {
@@ -411,6 +408,26 @@ mod tests {
             ("--listen", list(&[]), "flag --listen: listen: needs 1 to 16 addresses"),
             ("--listen", list(&["x"]), "flag --listen: listen: `x` is no address to listen on"),
             ("--listen", list(&[":1", ":1"]), "flag --listen: listen: `[::]:1` stands there twice"),
+            (
+                "--listen",
+                list(&[":1", "0.0.0.0:1"]),
+                "flag --listen: listen: `[::]:1` and `0.0.0.0:1` are one port",
+            ),
+            (
+                "--listen",
+                list(&[":6446"]),
+                "default: admin: `127.0.0.1:6446` is the port of clients already",
+            ),
+            (
+                "--join-listen",
+                Value::Text("[::]:6443".into()),
+                "flag --join-listen: join.listen: `[::]:6443` is the port of clients",
+            ),
+            (
+                "--join-listen",
+                Value::Text("[::]:6446".into()),
+                "flag --join-listen: join.listen: `[::]:6446` is the port of `admin` already",
+            ),
             ("--backend", list(&["m:6443"]), "flag --backend: backends: `m:6443` is no backend"),
             (
                 "--backend",

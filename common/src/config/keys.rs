@@ -223,7 +223,7 @@ pub const KEYS: &[Key] = &[
         "",
         true,
         "Most new connections of each backend in a second, lasting; 0 is no limit. A connection waits \
-         up to 1s for its place, is then given to another backend, and reset if none has one: so \
+         up to 5s for its place, is then given to another backend, and reset if none has one: so \
          the survivors of a crash are not flooded.",
     ),
     key(

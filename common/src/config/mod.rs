@@ -10,6 +10,7 @@ mod file;
 mod join;
 pub mod keys;
 pub mod layers;
+mod ports;
 
 pub use address::{AdminAddr, ListenAddr};
 pub use checked::{Cluster, Config, Limits, LogFormat, ProbeKind, Timeouts};
