@@ -3,8 +3,11 @@
 //! A connection is two descriptors, a pipe two more. Running out of descriptors in the middle of a
 //! session would cut it, so the two limits are set such that it cannot happen by our own load.
 
-/// Descriptors for everything else: listening sockets, workers, logs, the admin endpoint, probes.
-const OTHER_DESCRIPTORS: u64 = 256;
+/// Descriptors for everything else: those who ask the admin endpoint and the join port, probes, logs.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Descriptors of a worker without its listening sockets: of its runtime.
+const OF_A_WORKER: u64 = 4;
 
 /// Most pipes at once. With 512 KiB each they hold at most 128 MiB, and 256 bulk streams at once
 /// are more than any network card feeds.
@@ -19,13 +22,23 @@ pub struct Budget {
     pub pipes: usize,
 }
 
-/// The budget under `nofile` open files for at most `wanted` connections. If the operator has
-/// `chosen` that number it is kept, and accepting pauses when descriptors run out.
+/// Descriptors that `workers` have from their start: one socket for each of the addresses, and a
+/// second handle of it.
 #[must_use]
-pub fn budget(nofile: u64, wanted: usize, chosen: bool) -> Budget {
-    let other = OTHER_DESCRIPTORS.min(nofile / 4);
-    let pipes = PIPES_MAX.min(nofile / 16);
-    let fitting = nofile.saturating_sub(other + 2 * pipes) / 2;
+pub fn standing(workers: usize, addresses: usize) -> u64 {
+    let of_a_worker = (addresses as u64).saturating_mul(2).saturating_add(OF_A_WORKER);
+    of_a_worker.saturating_mul(workers as u64)
+}
+
+/// The budget under `nofile` open files, of which some are [`standing`], for at most `wanted`
+/// connections. If the operator has `chosen` that number it is kept, and accepting pauses when
+/// descriptors run out.
+#[must_use]
+pub fn budget(nofile: u64, standing: u64, wanted: usize, chosen: bool) -> Budget {
+    let free = nofile.saturating_sub(standing);
+    let other = OTHER_DESCRIPTORS.min(free / 2);
+    let pipes = PIPES_MAX.min(free / 16);
+    let fitting = free.saturating_sub(other + 2 * pipes) / 2;
     let fitting = usize::try_from(fitting).unwrap_or(usize::MAX).max(1);
     Budget {
         connections: if chosen { wanted } else { wanted.min(fitting) },
@@ -41,14 +54,15 @@ mod tests {
     fn the_default_is_lowered_to_what_fits() {
         let table = [
             (1_048_576, 50_000, false, 50_000, 256),
-            (65_536, 50_000, false, 32_384, 256),
-            (1_024, 50_000, false, 320, 64),
-            (1_024, 50_000, true, 50_000, 64),
-            (16, 50_000, false, 5, 1),
+            (65_536, 50_000, false, 32_250, 256),
+            (1_024, 50_000, false, 190, 63),
+            (1_024, 50_000, true, 50_000, 63),
+            (32, 50_000, false, 4, 1),
             (0, 50_000, false, 1, 0),
         ];
+        assert_eq!((standing(2, 1), standing(64, 4)), (12, 768));
         for (nofile, wanted, chosen, connections, pipes) in table {
-            let found = budget(nofile, wanted, chosen);
+            let found = budget(nofile, standing(2, 1), wanted, chosen);
             assert_eq!(found, Budget { connections, pipes }, "nofile {nofile}");
         }
     }
@@ -56,9 +70,11 @@ mod tests {
     #[test]
     fn everything_fits_under_the_limit() {
         for nofile in [64, 256, 1_024, 4_096, 65_536, 1_048_576] {
-            let found = budget(nofile, 1_000_000, false);
-            let used = 2 * (found.connections + found.pipes) as u64;
-            assert!(used < nofile, "{used} of {nofile}");
+            for standing in [12, nofile / 2] {
+                let found = budget(nofile, standing, 1_000_000, false);
+                let used = standing + 2 * (found.connections + found.pipes) as u64;
+                assert!(used < nofile, "{used} of {nofile}");
+            }
         }
     }
 }

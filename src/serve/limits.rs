@@ -1,7 +1,8 @@
 //! Raises the limit of open files and derives from it how many connections fit.
 
 use common::config::Config;
-use lb::budget::{Budget, budget};
+use lb::balancer::worker_count;
+use lb::budget::{Budget, budget, standing};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
@@ -9,8 +10,9 @@ use tracing::{info, warn};
 pub(crate) fn apply(config: &Config) -> Budget {
     let nofile = raise();
     let wanted = config.limits.max_connections;
-    let found = budget(nofile, wanted, config.limits.max_connections_chosen);
-    let fitting = budget(nofile, usize::MAX, false).connections;
+    let standing = standing(worker_count(config.workers), config.listen.len());
+    let found = budget(nofile, standing, wanted, config.limits.max_connections_chosen);
+    let fitting = budget(nofile, standing, usize::MAX, false).connections;
     if found.connections > fitting {
         warn!(
             nofile,
