@@ -6,7 +6,7 @@ use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -42,6 +42,9 @@ pub(crate) struct Etcd {
     pub(crate) stuck: Mutex<Option<String>>,
     /// Whether etcd has no leader, as for a moment when it grows from one member to two.
     pub(crate) leaderless: AtomicBool,
+    /// How many calls are still refused because the apiservers have not read the rules yet, as for a
+    /// moment after their start.
+    pub(crate) unruly: AtomicUsize,
     /// The apiservers that the cluster lists.
     pub(crate) listed: Mutex<Vec<SocketAddr>>,
 }
@@ -79,7 +82,9 @@ impl Etcd {
             Some(_) => return failure(401, "Unauthorized", "Unauthorized"),
             None => false,
         };
-        if !allowed {
+        let less = |left: usize| left.checked_sub(1);
+        let relaxed = Ordering::Relaxed;
+        if !allowed || self.unruly.fetch_update(relaxed, relaxed, less).is_ok() {
             return failure(403, "Forbidden", "forbidden");
         }
         self.store.lock().answer(method, path, body)
