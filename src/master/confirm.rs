@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bootstrap::agent::Master;
 use bootstrap::client::Backoff;
-use bootstrap::cluster::{Access, ApiError, Cluster, has_cluster_info, is_control_plane};
+use bootstrap::cluster::{
+    Access, Cluster, ConfigCallError, Missing, has_cluster_info, missing_of_join,
+};
 use bootstrap::plan::Goal;
 use common::Tasks;
 use tokio::time::Instant;
@@ -21,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What to do if the cluster does not tell.
 const WAY_OUT: &str = "run this again when it answers, or with --reset to begin anew";
 
-/// Asks the cluster, as its administrator.
-pub(crate) async fn came_to_its_end(
+/// Asks the cluster, as its administrator. What shows that it did not, or `None` if it did.
+pub(crate) async fn sign_of_loss(
     goal: Goal,
     name: &str,
     master: &Master,
     progress: &mut Progress,
     tasks: &Tasks,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<String>> {
     let silent = |exit: Exit, error: &dyn std::fmt::Display| {
         Stop::new(
             exit,
@@ -44,12 +46,7 @@ pub(crate) async fn came_to_its_end(
     let deadline = Instant::now() + PATIENCE;
     let mut backoff = Backoff::default();
     loop {
-        let asking = async {
-            match goal {
-                Goal::Join => is_control_plane(&cluster, name).await,
-                Goal::Init | Goal::Register => has_cluster_info(&cluster).await,
-            }
-        };
+        let asking = ask(&cluster, goal, name, master);
         let answer = tokio::select! {
             biased;
             () = tasks.stopping() => return Err(interrupted(WAY_OUT).into()),
@@ -70,8 +67,30 @@ pub(crate) async fn came_to_its_end(
     }
 }
 
+async fn ask(
+    cluster: &Cluster,
+    goal: Goal,
+    name: &str,
+    master: &Master,
+) -> Result<Option<String>, ConfigCallError> {
+    if goal != Goal::Join {
+        let there = has_cluster_info(cluster).await?;
+        return Ok((!there).then(|| "it has no ConfigMap cluster-info in kube-public".to_owned()));
+    }
+    let manifest = master.etcd_manifest();
+    let missing = missing_of_join(cluster, name, manifest.exists()).await?;
+    Ok(missing.map(|missing| match missing {
+        Missing::Mark => format!("the node {name} is not marked as a control plane"),
+        Missing::Etcd => format!(
+            "the node {name} is marked as a control plane from before, and {} is not there",
+            manifest.display()
+        ),
+    }))
+}
+
 /// With which code to end after this failure, or `None` to ask again.
-fn ends_with(error: &ApiError, in_time: bool) -> Option<Exit> {
+fn ends_with(error: &ConfigCallError, in_time: bool) -> Option<Exit> {
+    let ConfigCallError::Api(error) = error else { return Some(Exit::Failed) };
     let later = error.may_work_later();
     // An apiserver that has just started has not read the rules yet, by which an administrator may
     // ask (kubeadm 1.29 and later make admin.conf subject to them).
@@ -85,7 +104,8 @@ fn ends_with(error: &ApiError, in_time: bool) -> Option<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use bootstrap::cluster::ApiStatus;
+    use bootstrap::cluster::{ApiError, ApiStatus};
+    use bootstrap::kubeadm::ClusterConfigError;
 
     use super::*;
 
@@ -108,7 +128,10 @@ mod tests {
             (&said(404), true, Some(Exit::Failed)),
             (&ApiError::NoLogin, true, Some(Exit::Failed)),
         ] {
-            assert_eq!(ends_with(error, in_time), expected, "{error} {in_time}");
+            let error = ConfigCallError::Api(error.clone());
+            assert_eq!(ends_with(&error, in_time), expected, "{error} {in_time}");
         }
+        let unfit = ConfigCallError::Config(ClusterConfigError::NoEntry);
+        assert_eq!(ends_with(&unfit, true), Some(Exit::Failed));
     }
 }

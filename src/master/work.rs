@@ -7,7 +7,7 @@ use bootstrap::kubeadm::KubernetesVersion;
 use bootstrap::plan::{Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, Step, plan};
 use common::Tasks;
 
-use super::confirm::came_to_its_end;
+use super::confirm::sign_of_loss;
 use super::interrupted;
 use super::kubeadm::{self, Ended};
 use super::progress::Progress;
@@ -49,6 +49,14 @@ impl Work {
                 ))
                 .into());
             }
+            Stage::Complete if kubeadm.reset => {
+                return Err(Stop::failed(
+                    "kubeadm came to its end on this machine, and --reset is for runs that did not: \
+                     run this again without it to go on, or, to begin anew, `kubeadm reset` (with \
+                     `mainstay leave` before it if clients still come here) and then this again",
+                )
+                .into());
+            }
             Stage::Foreign(found) => {
                 return Err(Stop::failed(format!(
                     "{directory} holds {}, which Mainstay did not make; if nothing of it is needed, \
@@ -77,15 +85,9 @@ impl Work {
     ) -> anyhow::Result<()> {
         let Station { identity, settings, .. } = &self.station;
         let (name, master) = (&identity.name, &settings.master);
-        if came_to_its_end(goal, name, master, progress, tasks).await? {
+        let Some(sign) = sign_of_loss(goal, name, master, progress, tasks).await? else {
             progress.says("The cluster confirms that the earlier kubeadm came to its end.");
             return self.station.change(|identity| identity.kubeadm = Kubeadm::Done);
-        }
-        let sign = match goal {
-            Goal::Join => format!("the node {name} is not marked as a control plane"),
-            Goal::Init | Goal::Register => {
-                "it has no ConfigMap cluster-info in kube-public".to_owned()
-            }
         };
         self.station.change(|identity| identity.kubeadm = Kubeadm::Failed)?;
         Err(Stop::failed(format!(

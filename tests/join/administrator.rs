@@ -44,9 +44,10 @@ impl Api<'_> {
         assert!(matches!(code, 200 | 201), "{collection}/{name}: {code}");
     }
 
-    /// The Node, which the kubelet makes.
+    /// The Node, which the kubelet makes. One of its name that is there already keeps its labels.
     pub(crate) fn register(&self, name: &str) {
-        self.create(NODES, &node(name, &[]));
+        let code = self.call("POST", NODES, &node(name, &[]));
+        assert!(matches!(code, 201 | 409), "{NODES}/{name}: {code}");
     }
 
     /// The last thing but one that a master gets.

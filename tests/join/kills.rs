@@ -202,7 +202,7 @@ impl<'a> Joining<'a> {
         let expected = matches!(status.code(), Some(1 | 69 | 75));
         assert!(expected, "{}: {status}\n{said}", self.machine.name);
         let mut flags = self.ticket.to_vec();
-        if self.machine.is_master() {
+        if said.contains("again with --reset") {
             flags.push("--reset".to_owned());
         }
         self.again += 1;

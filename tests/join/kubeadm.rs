@@ -183,6 +183,7 @@ impl Machine {
         self.point("kubeconfig");
         self.manifest();
         self.point("control-plane");
+        self.etcd();
         let ca = fs::read_to_string(pki.join("ca.crt")).unwrap();
         self.wait(endpoint, &ca);
         self.point("wait-control-plane");
@@ -249,6 +250,7 @@ impl Machine {
         let api = Api { endpoint, ca: &ca };
         api.register(&told.name);
         self.point("kubelet-start");
+        self.etcd();
         self.point("etcd");
         api.mark(&told.name, self.minor);
         self.point("mark-control-plane");
@@ -321,6 +323,11 @@ impl Machine {
     fn manifest(&self) {
         let pod = format!("a pod of {}\n", std::process::id());
         authority::write(&self.kubernetes.join("manifests/kube-apiserver.yaml"), &pod);
+    }
+
+    /// A join does that when the cluster has the new member.
+    fn etcd(&self) {
+        authority::write(&self.kubernetes.join("manifests/etcd.yaml"), "a pod of etcd\n");
     }
 
     /// kubeadm up to 1.34 waits for its apiserver through the balancer.

@@ -63,3 +63,29 @@ fn the_cluster_says_whether_a_lost_join_came_to_its_end() {
     machine.run("join", &reset());
     begun.coordinator.until_up(2);
 }
+
+/// The Node of a machine outlives `kubeadm reset`, and so does its label.
+#[test]
+fn the_label_of_an_earlier_join_is_not_the_end_of_a_lost_one() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    machine.wish("fail end");
+    let (status, said) = machine.start("join", &begun.ticket).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    dies_at(&machine, "join", &reset(), "kubelet-start");
+    let (status, said) = machine.start("join", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("from before") && said.contains("etcd.yaml is not there"), "{said}");
+    refused_without_reset(&machine, "join");
+    machine.run("join", &reset());
+    begun.coordinator.until_up(2);
+    // What has come to its end is not reset, and that is said.
+    let runs = machine.told().lines().count();
+    for flags in [reset(), vec!["--reset".to_owned(), "--dry-run".to_owned()]] {
+        let (status, said) = machine.start("join", &flags).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("came to its end on this machine"), "{said}");
+    }
+    assert_eq!(machine.told().lines().count(), runs, "kubeadm ran");
+    machine.run("join", &[]);
+}

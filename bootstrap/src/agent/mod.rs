@@ -52,6 +52,12 @@ impl Master {
         self.pki().join("ca.crt")
     }
 
+    /// The static pod of its etcd; with an external etcd there is none.
+    #[must_use]
+    pub fn etcd_manifest(&self) -> PathBuf {
+        self.kubernetes_dir.join("manifests/etcd.yaml")
+    }
+
     /// Where the certificates are: kubeadm's `certificatesDir`. The manifest of the apiserver names
     /// it, if it is not the usual one.
     fn pki(&self) -> PathBuf {

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::client::Cluster;
+use super::config::{ConfigCallError, kubeadm_config};
 use super::error::ApiError;
-use crate::kubeadm::{CLUSTER_INFO_NAME, PUBLIC_NAMESPACE};
+use crate::kubeadm::{CLUSTER_INFO_NAME, Etcd, PUBLIC_NAMESPACE};
 
 /// The labels of a master: one up to 1.19, both from 1.20 to 1.23, the other since.
 const MASTER_LABELS: [&str; 2] =
@@ -23,13 +24,44 @@ pub async fn has_cluster_info(cluster: &Cluster) -> Result<bool, ApiError> {
     Ok(cluster.get::<IgnoredAny>(&path).await?.is_some())
 }
 
-/// Whether kubeadm has marked this node as a master, the last that a join does.
+/// What `kubeadm join` had still to do when it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// To mark the node as a master, which it does last.
+    Mark,
+    /// To make a member of etcd: the mark is that of an earlier join, `kubeadm reset` leaves it there.
+    Etcd,
+}
+
+/// What a `kubeadm join` on this node had still to do, or `None` if it came to its end.
+/// `etcd_manifest`: the machine has the manifest of etcd, which a join writes after the cluster has
+/// the new member.
 ///
 /// # Errors
-/// [`ApiError`]
-pub async fn is_control_plane(cluster: &Cluster, node: &str) -> Result<bool, ApiError> {
+/// [`ConfigCallError`]
+pub async fn missing_of_join(
+    cluster: &Cluster,
+    node: &str,
+    etcd_manifest: bool,
+) -> Result<Option<Missing>, ConfigCallError> {
     let node: Option<Node> = cluster.get(&format!("/api/v1/nodes/{node}")).await?;
-    Ok(node.is_some_and(|node| node.is_marked()))
+    let marked = node.is_some_and(|node| node.is_marked());
+    let external = if marked && !etcd_manifest {
+        let config = kubeadm_config(cluster).await?;
+        config.is_some_and(|config| matches!(config.etcd, Etcd::External(_)))
+    } else {
+        false
+    };
+    Ok(missing(marked, etcd_manifest, external))
+}
+
+/// `external`: etcd runs on machines of its own, so that no master has a manifest of it.
+fn missing(marked: bool, etcd_manifest: bool, external: bool) -> Option<Missing> {
+    match (marked, etcd_manifest || external) {
+        (false, _) => Some(Missing::Mark),
+        (true, false) => Some(Missing::Etcd),
+        (true, true) => None,
+    }
 }
 
 /// As much of a Node as is looked at.
@@ -53,6 +85,23 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_mark_alone_is_no_end() {
+        for (marked, etcd_manifest, external, expected) in [
+            (false, false, false, Some(Missing::Mark)),
+            (false, false, true, Some(Missing::Mark)),
+            (false, true, false, Some(Missing::Mark)),
+            (false, true, true, Some(Missing::Mark)),
+            (true, false, false, Some(Missing::Etcd)),
+            (true, false, true, None),
+            (true, true, false, None),
+            (true, true, true, None),
+        ] {
+            let found = missing(marked, etcd_manifest, external);
+            assert_eq!(found, expected, "{marked} {etcd_manifest} {external}");
+        }
+    }
 
     #[test]
     fn a_master_of_any_version_is_known_by_its_label() {
