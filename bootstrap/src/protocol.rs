@@ -214,6 +214,9 @@ pub enum WorkOutcome {
     Failed {
         /// Why, in a sentence without secrets.
         reason: String,
+        /// Nothing is wrong, but something must pass first: another attempt, for a while.
+        #[serde(default, skip_serializing_if = "is_false")]
+        wait: bool,
     },
 }
 

@@ -200,7 +200,7 @@ impl Play {
             }
             4 if !self.works.is_empty() => {
                 let index = usize::from(number) / 4 % self.works.len();
-                self.answer(index, !number.is_multiple_of(4));
+                self.answer(index, !number.is_multiple_of(4), number.is_multiple_of(8));
             }
             5 => self.turns.is_up(who, now, unix),
             6 => self.turns.gone(who, now, unix),
@@ -221,10 +221,10 @@ impl Play {
         }
     }
 
-    fn answer(&mut self, index: usize, good: bool) {
+    fn answer(&mut self, index: usize, good: bool, wait: bool) {
         let (agent, work) = self.works.remove(index);
         let result = match work.task {
-            _ if !good => WorkOutcome::Failed { reason: "f".to_owned() },
+            _ if !good => WorkOutcome::Failed { reason: "f".to_owned(), wait },
             Task::Issue { .. } => {
                 self.made += 1;
                 let token_id = format!("t{:05}", self.made);

@@ -57,6 +57,13 @@ impl Etcd {
         secrets.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// What the node monitor, or a kubelet, says of a Node.
+    pub(crate) fn set_ready(&self, node: &str, status: &str) {
+        let path = format!("/api/v1/nodes/{node}");
+        let ready = json!({"conditions": [{"type": "Ready", "status": status}]});
+        self.store.lock().objects.get_mut(&path).unwrap()["status"] = ready;
+    }
+
     fn answer(&self, caller: &Caller, call: (&str, &str), body: &Value) -> Answer {
         let (method, path) = call;
         let bearer = caller.bearer.as_deref();
@@ -73,11 +80,12 @@ impl Etcd {
         }
         let public = path.ends_with("/kube-public/configmaps/cluster-info");
         let joiner = ["/secrets/kubeadm-certs", "/configmaps/kubeadm-config"];
+        let node = path.starts_with("/api/v1/nodes/");
         let allowed = match bearer {
             _ if public && method == "GET" => true,
             Some(ADMIN) => true,
             Some(token) if self.is_bootstrap(token) => {
-                method == "GET" && joiner.iter().any(|end| path.ends_with(end))
+                method == "GET" && (node || joiner.iter().any(|end| path.ends_with(end)))
             }
             Some(_) => return failure(401, "Unauthorized", "Unauthorized"),
             None => false,

@@ -245,6 +245,7 @@ impl Machine {
         self.kubeconfig("admin.conf", endpoint);
         self.manifest();
         self.point("control-plane");
+        self.unready(endpoint, &ca, &told);
         // It comes with the kubelet's certificate, before etcd has the new member.
         self.kubeconfig("kubelet.conf", endpoint);
         let api = Api { endpoint, ca: &ca };
@@ -312,6 +313,15 @@ impl Machine {
         let certs = sealed.open(told.key.as_ref().unwrap()).unwrap();
         let pki = PkiDirectory::stacked(self.kubernetes.join("pki"));
         pki.write(&certs, WriteMode::Force).unwrap();
+    }
+
+    /// Request 9 of a join, from 1.18 on: no machine takes the place of one that runs.
+    fn unready(&self, endpoint: SocketAddr, ca: &str, told: &Told) {
+        let call = ("GET", &*format!("/api/v1/nodes/{}", told.name));
+        let (code, node) = https::ask(endpoint, Some(ca), Some(&told.token), call, None).unwrap();
+        assert!(matches!(code, 200 | 404), "{}: {code}", call.1);
+        let ready = node["status"]["conditions"][0]["status"] == "True";
+        assert!(!ready || self.minor < 18, "a Node {} with status Ready exists", told.name);
     }
 
     fn kubeconfig(&self, name: &str, endpoint: SocketAddr) {

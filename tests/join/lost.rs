@@ -2,7 +2,9 @@
 //! are the same whether kubeadm was at its end or not; the cluster knows better.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bootstrap::registry::turns::ISSUE_PAUSE;
 use rustix::process::Signal;
 
 use crate::machine::Machine;
@@ -88,4 +90,26 @@ fn the_label_of_an_earlier_join_is_not_the_end_of_a_lost_one() {
     }
     assert_eq!(machine.told().lines().count(), runs, "kubeadm ran");
     machine.run("join", &[]);
+}
+
+/// `kubeadm reset` stops the kubelet, and the cluster takes a while to notice.
+#[test]
+fn a_reset_machine_joins_when_its_node_is_not_ready_any_more() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    machine.wish("fail etcd");
+    let (status, said) = machine.start("join", &begun.ticket).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    machine.wish("");
+    begun.etcd.set_ready("master1", "True");
+    let running = machine.start("join", &reset());
+    running.until_said("the Node master1 is still Ready from before");
+    // Longer than the three attempts of a master that cannot make credentials.
+    std::thread::sleep(3 * ISSUE_PAUSE + Duration::from_secs(3));
+    assert!(begun.etcd.secrets().is_empty(), "nothing is made for it yet");
+    begun.etcd.set_ready("master1", "Unknown");
+    let (status, said) = running.end();
+    assert!(status.success(), "{said}");
+    assert_eq!(said.matches("is still Ready").count(), 1, "{said}");
+    begun.coordinator.until_up(2);
 }

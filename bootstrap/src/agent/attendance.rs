@@ -262,11 +262,17 @@ async fn perform(office: &Office, task: Task) -> WorkOutcome {
     match tokio::time::timeout(WORK_LIMIT, work).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
-            warn!(reason = %error, "the work failed");
-            WorkOutcome::Failed { reason: error.to_string() }
+            let wait = error.must_wait();
+            if wait {
+                info!(reason = %error, "the work must wait");
+            } else {
+                warn!(reason = %error, "the work failed");
+            }
+            WorkOutcome::Failed { reason: error.to_string(), wait }
         }
         Err(_) => WorkOutcome::Failed {
             reason: format!("it took longer than {} s", WORK_LIMIT.as_secs()),
+            wait: false,
         },
     }
 }

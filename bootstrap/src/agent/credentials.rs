@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::Master;
 use crate::cluster::{
     Access, AccessError, ApiError, Cluster, ConfigCallError, NewToken, TokenCallError, UploadError,
-    Uploaded, create_token, delete_token, end_upload, kubeadm_config, upload_certs, uploaded_certs,
+    Uploaded, create_token, delete_token, end_upload, is_ready_node, kubeadm_config, upload_certs,
+    uploaded_certs,
 };
 use crate::kubeadm::{
     BootstrapToken, CertificateKey, ClusterConfiguration, Defects, Expiration, PkiDirectory,
@@ -48,6 +49,9 @@ pub async fn issue(
     let config = kubeadm_config(&cluster).await?;
     let endpoint = endpoint(config.as_ref(), server)?;
     let certs = pki(master, config.as_ref()).read()?.into_upload()?.certs;
+    if is_ready_node(&cluster, joiner).await? {
+        return Err(IssueError::StillReady(joiner.to_owned()));
+    }
     let key = CertificateKey::generate(random)?;
     let end = end()?;
     let uploaded = upload_certs(&cluster, &certs, &key, end, random, stop).await?;
@@ -188,6 +192,12 @@ pub enum IssueError {
          kubeadm-config to the address of the balancer"
     )]
     NoEndpoint,
+    /// kubeadm would refuse to join. May be tried again.
+    #[error(
+        "the Node {0} is still Ready from before, and kubeadm joins it only when the cluster has \
+         noticed that it is gone; if its kubelet is stopped, `kubectl delete node {0}` helps at once"
+    )]
+    StillReady(String),
     /// The certificates cannot be read.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -212,6 +222,14 @@ pub enum IssueError {
     /// Ids that no [`issue`] made.
     #[error("what is to be revoked was not made here")]
     NotMade,
+}
+
+impl IssueError {
+    /// Whether nothing is wrong, but something must pass first.
+    #[must_use]
+    pub fn must_wait(&self) -> bool {
+        matches!(self, Self::StillReady(_))
+    }
 }
 
 #[cfg(test)]

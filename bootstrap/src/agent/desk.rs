@@ -71,7 +71,7 @@ mod tests {
         desk.done(1, WorkOutcome::Revoked);
         assert_eq!(desk.take(work(1)), Taken::Again(WorkOutcome::Revoked));
         assert!(matches!(desk.take(work(2)), Taken::Start(_)));
-        desk.done(2, WorkOutcome::Failed { reason: String::new() });
+        desk.done(2, WorkOutcome::Failed { reason: String::new(), wait: false });
         assert!(matches!(desk.take(work(2)), Taken::Start(_)), "the coordinator tries once more");
     }
 }

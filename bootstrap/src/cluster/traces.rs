@@ -1,5 +1,6 @@
-//! What a kubeadm leaves in the cluster when it comes to its end. The files on its machine are there
-//! long before, so that only the cluster can tell of a kubeadm whose end nobody saw.
+//! What a kubeadm leaves in the cluster. When it came to its end: the files on its machine are there
+//! long before, so that only the cluster can tell of a kubeadm whose end nobody saw. And what is in
+//! the way of the next one.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::client::Cluster;
 use super::config::{ConfigCallError, kubeadm_config};
 use super::error::ApiError;
-use crate::kubeadm::{CLUSTER_INFO_NAME, Etcd, PUBLIC_NAMESPACE};
+use crate::kubeadm::{CLUSTER_INFO_NAME, Etcd, PUBLIC_NAMESPACE, is_dns_subdomain};
 
 /// The labels of a master: one up to 1.19, both from 1.20 to 1.23, the other since.
 const MASTER_LABELS: [&str; 2] =
@@ -44,7 +45,7 @@ pub async fn missing_of_join(
     node: &str,
     etcd_manifest: bool,
 ) -> Result<Option<Missing>, ConfigCallError> {
-    let node: Option<Node> = cluster.get(&format!("/api/v1/nodes/{node}")).await?;
+    let node = look_at(cluster, node).await?;
     let marked = node.is_some_and(|node| node.is_marked());
     let external = if marked && !etcd_manifest {
         let config = kubeadm_config(cluster).await?;
@@ -64,10 +65,51 @@ fn missing(marked: bool, etcd_manifest: bool, external: bool) -> Option<Missing>
     }
 }
 
+/// Whether the cluster believes that this node runs. `kubeadm join` refuses such a name from 1.18 on,
+/// and `kubeadm reset` leaves the Node as it is: it is Ready until the node monitor misses it. Who may
+/// not look lets kubeadm find out.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn is_ready_node(cluster: &Cluster, node: &str) -> Result<bool, ApiError> {
+    // The name comes from afar, and goes into a path.
+    if !is_dns_subdomain(node) {
+        return Ok(false);
+    }
+    is_ready(look_at(cluster, node).await)
+}
+
+fn is_ready(answer: Result<Option<Node>, ApiError>) -> Result<bool, ApiError> {
+    match answer {
+        Ok(node) => Ok(node.is_some_and(|node| node.is_ready())),
+        Err(ApiError::Status { status, .. }) if matches!(status.code, 403 | 404) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn look_at(cluster: &Cluster, node: &str) -> Result<Option<Node>, ApiError> {
+    cluster.get(&format!("/api/v1/nodes/{node}")).await
+}
+
 /// As much of a Node as is looked at.
 #[derive(Deserialize)]
 struct Node {
     metadata: Metadata,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
 }
 
 #[derive(Deserialize)]
@@ -80,10 +122,16 @@ impl Node {
     fn is_marked(&self) -> bool {
         MASTER_LABELS.iter().any(|label| self.metadata.labels.contains_key(*label))
     }
+
+    fn is_ready(&self) -> bool {
+        let mut conditions = self.status.conditions.iter();
+        conditions.any(|one| one.kind == "Ready" && one.status == "True")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::ApiStatus;
     use super::*;
 
     #[test]
@@ -100,6 +148,38 @@ mod tests {
         ] {
             let found = missing(marked, etcd_manifest, external);
             assert_eq!(found, expected, "{marked} {etcd_manifest} {external}");
+        }
+    }
+
+    #[test]
+    fn only_a_node_that_is_ready_is_in_the_way() {
+        let node = |status: &str| {
+            let text = format!(r#"{{"kind": "Node", "metadata": {{"name": "master2"}}{status}}}"#);
+            Ok(Some(serde_json::from_str::<Node>(&text).unwrap()))
+        };
+        let conditions = |ready: &str| {
+            format!(
+                r#", "status": {{"conditions": [{{"type": "MemoryPressure", "status": "True"}},
+                    {{"type": "Ready", "status": "{ready}", "reason": "x"}}]}}"#
+            )
+        };
+        let said = |code| {
+            let status = ApiStatus { code, ..ApiStatus::default() };
+            Err(ApiError::Status { server: "https://lb:6443".to_owned(), status })
+        };
+        for (answer, expected) in [
+            (node(&conditions("True")), Some(true)),
+            (node(&conditions("False")), Some(false)),
+            (node(&conditions("Unknown")), Some(false)),
+            (node(r#", "status": {}"#), Some(false)),
+            (node(""), Some(false)),
+            (Ok(None), Some(false)),
+            (said(404), Some(false)),
+            (said(403), Some(false)),
+            (said(401), None),
+            (said(500), None),
+        ] {
+            assert_eq!(is_ready(answer).ok(), expected);
         }
     }
 

@@ -20,7 +20,7 @@ mod steps;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use issuing::Issuing;
+use issuing::{Issuing, Setback};
 pub use saved::{Revocation, SavedTurns};
 use steps::ended;
 
@@ -47,6 +47,10 @@ pub const ISSUE_MAX: Duration = Duration::from_secs(45);
 /// Attempts to make credentials before the join fails; while etcd grows from one member to two, an
 /// attempt may fail for a moment.
 pub const ISSUE_TRIES: u32 = 3;
+
+/// How long agents may say that they must wait, without that an attempt counts: the cluster notices
+/// within 40 s to 50 s that a machine is gone, and begins anew if its controller manager was there.
+pub const WAIT_MAX: Duration = Duration::from_secs(90);
 
 /// Pause after an attempt that failed.
 pub const ISSUE_PAUSE: Duration = Duration::from_secs(5);
@@ -282,7 +286,9 @@ impl JoinTurns {
                 self.issued(agent, result.id, sealed, made, now, unix);
             }
             WorkOutcome::Revoked => self.revoked(result.id),
-            WorkOutcome::Failed { reason } => self.failed(agent, result.id, reason, now),
+            WorkOutcome::Failed { reason, wait } => {
+                self.failed(agent, result.id, Setback { reason, wait }, now);
+            }
         }
         self.advance(now, unix);
     }

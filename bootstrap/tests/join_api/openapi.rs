@@ -165,7 +165,7 @@ fn what_masters_send_has_the_documented_fields() {
     let issued = || WorkOutcome::Issued { sealed: text(), made: made() };
     compare(&document, &issued());
     compare(&document, &WorkOutcome::Revoked);
-    compare(&document, &WorkOutcome::Failed { reason: text() });
+    compare(&document, &WorkOutcome::Failed { reason: text(), wait: true });
     compare(&document, &WorkResult { id: 1, result: issued() });
     compare(&document, &made());
     let credentials = Credentials {

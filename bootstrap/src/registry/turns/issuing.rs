@@ -13,9 +13,18 @@ pub(super) struct Issuing {
     /// How often it did not work, and who said why last.
     pub(super) failures: u32,
     pub(super) last_failure: Option<(String, String)>,
+    /// Since when agents say that they must wait, and nothing else.
+    pub(super) waits_since: Option<Duration>,
     /// Since when nobody has it, and from when on it is given away.
     pub(super) idle_since: Duration,
     pub(super) not_before: Duration,
+}
+
+/// Why an attempt brought nothing.
+pub(super) struct Setback {
+    pub(super) reason: String,
+    /// Whether something must pass first, and nothing is wrong.
+    pub(super) wait: bool,
 }
 
 impl Issuing {
@@ -36,18 +45,32 @@ impl Issuing {
         }
     }
 
-    pub(super) fn failed(&mut self, agent: &str, reason: String, now: Duration) {
+    pub(super) fn failed(&mut self, agent: &str, Setback { reason, wait }: Setback, now: Duration) {
         if self.by.as_ref().is_some_and(|(name, _)| name == agent) {
             self.by = None;
-            self.failures = self.failures.saturating_add(1);
+            self.count(wait, now);
             self.last_failure = Some((agent.to_owned(), reason));
             self.idle_since = now;
             self.not_before = now.saturating_add(ISSUE_PAUSE);
         }
     }
 
+    /// Counts an attempt, unless it only has to wait; for too long that is the end too.
+    fn count(&mut self, wait: bool, now: Duration) {
+        if !wait {
+            self.waits_since = None;
+            self.failures = self.failures.saturating_add(1);
+        } else if now.saturating_sub(*self.waits_since.get_or_insert(now)) >= WAIT_MAX {
+            self.failures = ISSUE_TRIES;
+        }
+    }
+
     pub(super) fn message(&self) -> String {
         match (&self.by, &self.last_failure) {
+            // Also while somebody looks whether the wait is over: that is no news.
+            (_, Some((name, reason))) if self.waits_since.is_some() => {
+                format!("{name} waits with the credentials: {reason}")
+            }
             (Some((name, _)), _) => format!("{name} makes the credentials"),
             (None, Some((name, reason))) => format!("{name} could not make credentials: {reason}"),
             (None, None) => "waits for a master that makes the credentials".to_owned(),

@@ -51,10 +51,10 @@ impl JoinTurns {
         self.events.push(TurnEvent::Issued { joiner, by, token_id: made.token_id });
     }
 
-    pub(super) fn failed(&mut self, agent: &str, id: u64, reason: String, now: Duration) {
+    pub(super) fn failed(&mut self, agent: &str, id: u64, setback: Setback, now: Duration) {
         let turn = self.current.as_mut().filter(|turn| turn.wants(id, agent));
         if let Some(Turn { stage: Stage::Issuing(issuing), .. }) = turn {
-            issuing.failed(agent, reason, now);
+            issuing.failed(agent, setback, now);
         }
     }
 

@@ -28,7 +28,11 @@ fn issued(id: u64, token_id: &str) -> WorkResult {
 }
 
 fn failed(id: u64) -> WorkResult {
-    WorkResult { id, result: WorkOutcome::Failed { reason: "no".into() } }
+    WorkResult { id, result: WorkOutcome::Failed { reason: "no".into(), wait: false } }
+}
+
+fn must_wait(id: u64) -> WorkResult {
+    WorkResult { id, result: WorkOutcome::Failed { reason: "not yet".into(), wait: true } }
 }
 
 const DONE: JoinOutcome = JoinOutcome { joined: true, reason: String::new() };
@@ -168,6 +172,32 @@ fn three_failures_end_the_join_with_the_reason() {
 }
 
 #[test]
+fn an_attempt_that_must_wait_does_not_count_for_a_while() {
+    let mut turns = JoinTurns::default();
+    turns.ask("b", &wish(KEY), at(0), 0);
+    let mut attempt = |second: u64, wait: bool| {
+        let work = turns.work_for("a", at(second)).unwrap();
+        let message = turns.peek("b", at(second)).message;
+        let result = if wait { must_wait(work.id) } else { failed(work.id) };
+        turns.result("a", result, at(second), second);
+        let answer = turns.ask("b", &wish(KEY), at(second), second);
+        (message, answer.message, answer.phase)
+    };
+    let waits = "a waits with the credentials: not yet";
+    assert_eq!(attempt(0, true).1, waits);
+    // A look whether the wait is over is no news.
+    assert_eq!(attempt(5, true).0, waits);
+    // What fails otherwise counts, and the wait begins anew.
+    assert_eq!(attempt(10, false).1, "a could not make credentials: no");
+    for second in (15..105).step_by(5) {
+        assert_eq!(attempt(second, true).1, waits, "{second}");
+    }
+    let (_, message, phase) = attempt(105, true);
+    assert_eq!(phase, JoinPhase::Failed);
+    assert_eq!(message, "no master made credentials; a: not yet");
+}
+
+#[test]
 fn without_an_agent_it_fails_and_says_what_is_missing() {
     let mut turns = JoinTurns::default();
     for second in [0, 50, 100, 119] {
@@ -283,7 +313,8 @@ proptest! {
                     if index < works.len() {
                         let (agent, work) = works.remove(index);
                         let result = match (&work.task, good) {
-                            (_, false) => WorkOutcome::Failed { reason: "f".into() },
+                            (_, false) if index.is_multiple_of(2) => must_wait(work.id).result,
+                            (_, false) => failed(work.id).result,
                             (Task::Issue { .. }, true) => {
                                 count += 1;
                                 let token = format!("t{count:05}");
