@@ -229,6 +229,16 @@ impl Balancer {
         self.workers.iter().for_each(|worker| worker.seat.sessions.cut(reason, &which));
     }
 
+    /// Resets all sessions because the program stops, and at once those that are established later:
+    /// [`Balancer::stop`] would end them in order, and half an answer would pass for a whole one.
+    pub fn cut_off(&self) {
+        for worker in &self.workers {
+            // Before the list is gone through: whoever enters it after that sees this.
+            worker.seat.sessions.cutting.store(true, Ordering::Release);
+        }
+        self.cut(CloseReason::Stopping, |_| true);
+    }
+
     /// Resets up to `count` sessions that fulfil `which`; how many it were.
     pub fn cut_some(
         &self,

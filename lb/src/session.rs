@@ -277,6 +277,8 @@ pub struct Sessions {
     list: Mutex<Slab<Arc<Session>>>,
     /// Those of the list that stand still for a hand-over.
     pub(crate) standing: StandingPlace,
+    /// Whether a session that is established now is cut at once, because the program stops.
+    pub(crate) cutting: AtomicBool,
 }
 
 impl Sessions {
@@ -291,6 +293,9 @@ impl Sessions {
         drop(list);
         if self.standing.departing() {
             session.cut(CloseReason::HandedOver);
+        }
+        if self.cutting.load(Ordering::Acquire) {
+            session.cut(CloseReason::Stopping);
         }
         SessionEntry { session, sessions: Arc::clone(self) }
     }
@@ -461,6 +466,15 @@ mod tests {
         sessions.cut(CloseReason::Stopping, |_| true);
         sessions.cut(CloseReason::Idle, |_| true);
         assert_eq!(reason(&entry), Some(CloseReason::Stopping));
+    }
+
+    #[test]
+    fn who_comes_while_all_are_cut_is_cut_too() {
+        let sessions = Arc::new(Sessions::default());
+        let early = entry(&sessions, &backend());
+        sessions.cutting.store(true, Ordering::Release);
+        let late = entry(&sessions, &backend());
+        assert_eq!((reason(&early), reason(&late)), (None, Some(CloseReason::Stopping)));
     }
 
     #[test]

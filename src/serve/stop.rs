@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use common::drain::{StopEvent, StopLimits, StopPhase};
 use common::events::EventKind;
-use lb::CloseReason;
 use tracing::info;
 
 use super::Signals;
@@ -37,7 +36,7 @@ fn enter(report: &Report, phase: StopPhase) {
         }
         StopPhase::Cutting => {
             note("cutting: sessions are reset");
-            report.balancer().cut(CloseReason::Stopping, |_| true);
+            report.balancer().cut_off();
             info!(connections, "stopping: sessions reset");
         }
         StopPhase::LameDuck => {

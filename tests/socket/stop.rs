@@ -1,5 +1,6 @@
 //! SIGTERM: the port closes, sessions go on for a while, then what is left is reset.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -108,5 +109,20 @@ fn a_client_whose_backend_is_still_sought_is_reset_by_a_stop() {
     until("it is accepted", || balancer.status().connections.open == 1);
     balancer.signal(Signal::TERM);
     assert_eq!(client.ending(), Ending::Reset);
+    assert_eq!(balancer.exit().code(), Some(0));
+}
+
+#[test]
+fn a_session_that_is_established_while_all_are_cut_is_reset() {
+    let backend = Backend::new(Behaviour::SendThenReceive(1 << 40));
+    let mut balancer = start(backend.addr, "drain_timeout = '10m'");
+    let mut client = Client::connect(balancer.addr).unwrap();
+    until("it is accepted", || balancer.status().connections.open == 1);
+    balancer.signal(Signal::TERM);
+    until("draining", || balancer.status().phase == StopPhase::Draining);
+    balancer.signal(Signal::TERM);
+    until("cutting", || balancer.status().phase == StopPhase::Cutting);
+    client.0.write_all(b"a long answer, please").unwrap();
+    assert_eq!(client.ending(), Ending::Reset, "half an answer passes for a whole one");
     assert_eq!(balancer.exit().code(), Some(0));
 }
