@@ -14,6 +14,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod first;
+
 mod giver;
 
 mod killed;

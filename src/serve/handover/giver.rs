@@ -7,6 +7,7 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use common::Tasks;
 use common::config::Config;
 use common::events::EventKind;
@@ -43,6 +44,9 @@ const TIDY_NICE: i32 = 10;
 
 /// Time between two looks at them.
 const FOLLOW_STEP: Duration = Duration::from_millis(20);
+
+/// Process id of the first process of a container.
+const FIRST: u32 = 1;
 
 /// A listening socket that is passed on under a name.
 #[derive(Debug)]
@@ -171,6 +175,11 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     fn begin(giver: &'a Giver) -> anyhow::Result<Self> {
+        // The kernel kills whatever is left in the container, so also who took over.
+        ensure!(
+            std::process::id() != FIRST,
+            "this process is the first of its container, which would end with it; restart the container instead"
+        );
         let (channel, theirs) = Channel::pair()?;
         let mint = Mint::new()?;
         let child = launch(theirs)?;
