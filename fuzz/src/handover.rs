@@ -50,7 +50,7 @@ pub(crate) fn frames(input: &[u8]) {
             let journal = Journal::new();
             journal.go_on(program.journal);
         }
-        Frame::Bye { later } => go_on_with(*later),
+        Frame::Bye { later, .. } => go_on_with(*later),
         _ => {}
     }
 }

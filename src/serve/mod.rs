@@ -147,7 +147,7 @@ async fn control(
         "admin",
         admin::serve(socket, Arc::clone(&report), token, tasks.child()),
     );
-    let predecessor = follow_predecessor(heir, balancer, &tasks);
+    let predecessor = follow_predecessor(heir, balancer, &signals, &tasks);
     let release = |successor| {
         ownership.renounce();
         door.stop();
@@ -190,10 +190,16 @@ async fn inherit(
 }
 
 /// Takes what the process before still has to finish; its task ends with that process.
-fn follow_predecessor(heir: Option<Heir>, balancer: &Arc<Balancer>, tasks: &Tasks) -> Tasks {
+fn follow_predecessor(
+    heir: Option<Heir>,
+    balancer: &Arc<Balancer>,
+    signals: &Signals,
+    tasks: &Tasks,
+) -> Tasks {
     let predecessor = tasks.child();
     if let Some(heir) = heir {
-        predecessor.spawn_until_stopped("hand-over", heir.follow(Arc::clone(balancer)));
+        let following = heir.follow(Arc::clone(balancer), signals.handed_on());
+        predecessor.spawn_until_stopped("hand-over", following);
     }
     predecessor
 }

@@ -1,7 +1,10 @@
 //! What the outside asks of the running program: by signals, and at the desk of the admin endpoint.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::handover::Desk;
 
@@ -16,8 +19,7 @@ pub(super) enum Wish {
 pub(crate) struct Signals {
     hangup: Signal,
     upgrade: Signal,
-    terminate: Signal,
-    interrupt: Signal,
+    stops: Stops,
 }
 
 impl Signals {
@@ -26,8 +28,12 @@ impl Signals {
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
             upgrade: listen(SignalKind::user_defined2())?,
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
+            stops: Stops {
+                terminate: listen(SignalKind::terminate())?,
+                interrupt: listen(SignalKind::interrupt())?,
+                handed_on: Arc::default(),
+                asked: false,
+            },
         })
     }
 
@@ -41,14 +47,28 @@ impl Signals {
                     desk.ask();
                 }
                 _ = self.hangup.recv() => return Wish::Reload,
-                () = stop_of(&mut self.terminate, &mut self.interrupt) => return Wish::Stop,
+                () = self.stops.next() => return Wish::Stop,
             }
         }
     }
 
     /// Resolves when we are asked to stop, once more. Cancel-safe.
     pub(super) async fn stop(&mut self) {
-        stop_of(&mut self.terminate, &mut self.interrupt).await;
+        self.stops.next().await;
+    }
+
+    /// Whether we are asked to stop and nobody has heard it yet.
+    pub(super) async fn stop_waits(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stops.next() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    /// To be notified when a process before this one was asked to stop and has handed that on.
+    pub(super) fn handed_on(&self) -> Arc<Notify> {
+        Arc::clone(&self.stops.handed_on)
     }
 
     /// Forgets that a hand-over was asked for, while one ran.
@@ -61,9 +81,42 @@ impl Signals {
     }
 }
 
-async fn stop_of(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Requests to stop. A second signal skips a phase of the stop, but what another process hands on is
+/// never a second request: both processes may have got the same Ctrl-C, or one signal each from a
+/// service manager that tells the whole group.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+    handed_on: Arc<Notify>,
+    /// Whether there was one.
+    asked: bool,
+}
+
+impl Stops {
+    /// Resolves with the next one. Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            // Our own signals first: if one is here, what is handed on is the same.
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = self.handed_on.notified(), if !self.asked => {}
+        }
+        self.asked = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_handed_on_is_never_a_second_request() {
+        let mut signals = Signals::new().unwrap();
+        assert!(!signals.stop_waits().await);
+        signals.handed_on().notify_one();
+        assert!(signals.stop_waits().await);
+        signals.handed_on().notify_one();
+        assert!(!signals.stop_waits().await, "it would skip a phase");
     }
 }

@@ -28,4 +28,6 @@ mod records;
 
 mod refusals;
 
+mod stopped;
+
 mod streams;

@@ -12,7 +12,7 @@ use crate::support::command::{MAINSTAY, mainstay};
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
 
 /// Puts a shell script in the place of the program, as an upgrade puts a newer one there.
-fn replace_by_script(balancer: &Balancer, script: &str) {
+pub(crate) fn replace_by_script(balancer: &Balancer, script: &str) {
     let new = balancer.dir().join("new");
     fs::write(&new, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
@@ -26,7 +26,7 @@ fn replace_by_program(balancer: &Balancer) {
 }
 
 /// A shell command that says something on the channel: a packet that is the last of its message.
-fn says(text: &str) -> String {
+pub(crate) fn says(text: &str) -> String {
     let length = text.len() as u32;
     let head: String = length.to_le_bytes().iter().map(|byte| format!("\\{byte:03o}")).collect();
     format!("printf '\\001{head}{text}' >&0")

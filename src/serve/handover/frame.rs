@@ -78,6 +78,9 @@ pub(super) enum Frame {
     Bye {
         /// Differences.
         later: Box<Estate>,
+        /// Whether the old process was asked to stop, which then is for the new one to do.
+        #[serde(default)]
+        stop: bool,
     },
 }
 

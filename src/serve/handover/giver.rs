@@ -45,6 +45,9 @@ const TIDY_NICE: i32 = 10;
 /// Time between two looks at them.
 const FOLLOW_STEP: Duration = Duration::from_millis(20);
 
+/// Why it is given up for a stop.
+const STOP_ASKED: &str = "this process is asked to stop";
+
 /// Process id of the first process of a container.
 const FIRST: u32 = 1;
 
@@ -90,9 +93,15 @@ impl Giver {
         released: impl FnMut(u32),
     ) -> Outcome {
         self.report.desk().enter("the process before must end first");
-        if !followed(predecessor).await {
-            give_up(&self.report, "the process before has not ended yet; try again in a minute");
-            return Outcome::Kept;
+        tokio::select! {
+            there = followed(predecessor) => if !there {
+                give_up(&self.report, "the process before has not ended yet; try again in a minute");
+                return Outcome::Kept;
+            },
+            () = signals.stop() => {
+                give_up(&self.report, STOP_ASKED);
+                return Outcome::KeptAndStop;
+            }
         }
         let outcome = self.attempt(signals, released).await;
         signals.forget_upgrade().await;
@@ -112,6 +121,10 @@ impl Giver {
             let event = attempt.next_event(state, signals).await;
             let (next, act) = state.after(event);
             state = next;
+            if act == GiverAct::Part {
+                // One that came in the last moment would be lost with this process.
+                attempt.stop_requested |= signals.stop_waits().await;
+            }
             attempt.act(act, &mut released).await;
             match state {
                 Giving::Gone => return Outcome::Gone,
@@ -205,20 +218,20 @@ impl<'a> Attempt<'a> {
         if let Some(event) = self.pending.take() {
             return event;
         }
-        match state {
-            Giving::Starting | Giving::Offered => {
-                tokio::select! {
-                    event = self.listen() => event,
-                    () = signals.stop() => {
-                        self.stop_requested = true;
-                        self.unfit("this process is asked to stop");
-                        GiverEvent::StopRequested
-                    }
-                }
-            }
-            Giving::Following => self.follow(signals).await,
-            _ => self.listen().await,
+        if state == Giving::Following {
+            return self.follow(signals).await;
         }
+        // All that the new process says before that is one packet, so nothing is lost between two.
+        tokio::select! {
+            event = self.listen() => event,
+            () = signals.stop() => self.stop_asked(),
+        }
+    }
+
+    fn stop_asked(&mut self) -> GiverEvent {
+        self.stop_requested = true;
+        self.unfit(STOP_ASKED);
+        GiverEvent::StopRequested
     }
 
     /// What the new process says, until the deadline.
@@ -280,7 +293,7 @@ impl<'a> Attempt<'a> {
             }
             tokio::select! {
                 _ = self.channel.hear() => return GiverEvent::Unfit,
-                () = signals.stop() => return GiverEvent::StopRequested,
+                () = signals.stop() => return self.stop_asked(),
                 () = sleep(FOLLOW_STEP) => {}
             }
         }
@@ -344,6 +357,9 @@ impl<'a> Attempt<'a> {
         tidy_away(std::mem::take(&mut self.departure));
         self.report.balancer().let_go();
         self.deadline = Instant::now() + FOLLOW_MAX;
+        if self.stop_requested {
+            self.pending = Some(GiverEvent::StopRequested);
+        }
         info!(successor, sessions, "handed over; this process ends");
     }
 }

@@ -14,6 +14,7 @@ use lb::Balancer;
 use lb::balancer::Predecessor;
 use lb::handover::{Arriving, Departure, Estate};
 use rustix::stdio::dup2_stdin;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::channel::Channel;
@@ -74,6 +75,8 @@ pub(crate) struct Heir {
     since: Instant,
     /// For how long they had stood still before.
     standing_ms: u64,
+    /// Whether the old process was asked to stop.
+    stop: bool,
 }
 
 impl Heir {
@@ -111,6 +114,7 @@ impl Heir {
             arriving: Arriving::default(),
             since: Instant::now(),
             standing_ms: 0,
+            stop: false,
         })
     }
 
@@ -222,7 +226,8 @@ impl Heir {
                 }
                 Ok(TakerEvent::All)
             }
-            Frame::Bye { later } => {
+            Frame::Bye { later, stop } => {
+                self.stop = stop;
                 balancer.add_later(&later);
                 Ok(TakerEvent::Bye)
             }
@@ -256,8 +261,9 @@ impl Heir {
         Ok(())
     }
 
-    /// Takes what the old process still sends, until it is gone.
-    pub(crate) async fn follow(mut self, balancer: Arc<Balancer>) {
+    /// Takes what the old process still sends, until it is gone. Notifies `stop` if that was asked to
+    /// stop.
+    pub(crate) async fn follow(mut self, balancer: Arc<Balancer>, stop: Arc<Notify>) {
         while self.state == Taking::Owner {
             let (event, reason) = self.next(&balancer).await;
             let (next, act) = self.state.after(event);
@@ -270,5 +276,9 @@ impl Heir {
             }
         }
         info!(predecessor = self.offer.pid, "hand-over: the old process has ended");
+        if self.stop {
+            info!("hand-over: the old process was asked to stop, so this one does");
+            stop.notify_one();
+        }
     }
 }

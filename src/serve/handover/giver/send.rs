@@ -7,6 +7,7 @@ use anyhow::Context;
 use lb::balancer::Predecessor;
 use lb::handover::{Departure, Estate, PortSockets};
 use lb::health::Command;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
@@ -94,13 +95,23 @@ impl Attempt<'_> {
         Ok(self.channel.say(&Frame::Yours, &[]).await?)
     }
 
-    /// What was counted since, for whoever still listens.
+    /// What was counted since, for whoever still listens, and that it is for the new process to stop
+    /// if this one was asked to.
+    ///
+    /// Said, and not passed on as a signal: the new process may have got one itself, of the terminal or
+    /// of a service manager that takes it for the main process already, and a second one would cut the
+    /// sessions that the first one drains.
     pub(super) async fn part(&mut self) -> anyhow::Result<()> {
         let later = Box::new(self.report.balancer().estate().since(&self.estate));
-        let bye = Frame::Bye { later };
+        let bye = Frame::Bye { later, stop: self.stop_requested };
         // A new process that is gone cannot count, and one that stands still need not.
-        if let Ok(Err(error)) = timeout(FOLLOW_STEP, self.channel.say(&bye, &[])).await {
+        let said = timeout(FOLLOW_STEP, self.channel.say(&bye, &[])).await;
+        if let Ok(Err(error)) = &said {
             warn!(%error, "hand-over: last counts lost");
+        }
+        if self.stop_requested && !matches!(said, Ok(Ok(()))) {
+            // It does not hear. Sooner cut than not stopped; it fails only if it has ended.
+            kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
         }
         Ok(())
     }
