@@ -14,6 +14,10 @@ use crate::exit::{Exit, Stop};
 /// Longest wait for the end: longer than the balancer gives itself.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
+/// Longest time without any answer: for a moment nobody may answer, as the one process is leaving and
+/// the other one begins, but that one has prepared everything before. Twice what one answer may take.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// Time between two questions.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -51,10 +55,11 @@ impl UpgradeCommand {
 /// Shows each stage on stderr until the hand-over is done.
 fn wait(admin: &AdminAddr, before: &Upgrade) -> anyhow::Result<(Upgrade, TookOver)> {
     let begun = Instant::now();
+    let mut heard = begun;
     let mut shown = None;
     while begun.elapsed() < WAIT_MAX {
-        // For a moment nobody may answer: the one process is leaving, the other one begins.
         if let Ok(body) = client::get(admin, "/v1/upgrade") {
+            heard = Instant::now();
             let now: Upgrade = serde_json::from_slice(&body)?;
             let took_over = now.took_over.clone().filter(|took| took.from_pid == before.pid);
             if let Some(took_over) = took_over {
@@ -72,6 +77,11 @@ fn wait(admin: &AdminAddr, before: &Upgrade) -> anyhow::Result<(Upgrade, TookOve
                 }
                 shown = now.stage;
             }
+        } else if heard.elapsed() >= SILENCE_MAX {
+            let sentence = format!(
+                "nobody has answered at {admin} for 10s: the balancer has stopped or hangs; its log says more"
+            );
+            return Err(Stop::new(Exit::Unavailable, sentence).into());
         }
         std::thread::sleep(STEP);
     }

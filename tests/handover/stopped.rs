@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::giver::{ask, ended, upgrade_of};
 use crate::refusals::{replace_by_script, says};
+use crate::support::command::mainstay;
 use crate::support::{Backend, Balancer, Behaviour, Client, Ending, Setup, until};
 
 /// A client that says nothing keeps the old process for longer than any test waits.
@@ -72,6 +73,26 @@ fn a_stop_while_the_process_before_has_not_ended_is_not_late() {
     until("the port is closed", || balancer.refuses());
     until("the new process has ended", || ended(new));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_command_does_not_wait_for_a_balancer_that_has_stopped() {
+    let backend = Backend::new(Behaviour::Echo);
+    let mut balancer = Setup::backends(&[backend.addr]).own_copy().start();
+    replace_by_script(&balancer, "exec sleep 20");
+    let admin = format!("unix:{}", balancer.admin.display());
+    let dir = balancer.dir().to_owned();
+    let asked = std::thread::spawn(move || mainstay(&dir, &["upgrade", "--admin", &admin]));
+    until("a hand-over begins", || {
+        upgrade_of(&balancer).stage.as_deref() == Some("new process started")
+    });
+    let begun = Instant::now();
+    balancer.signal(Signal::KILL);
+    balancer.exit();
+    let outcome = asked.join().unwrap();
+    assert_eq!(outcome.code, Some(69), "{outcome:?}");
+    assert!(outcome.err.contains("nobody has answered"), "{outcome:?}");
+    assert!(begun.elapsed() > Duration::from_secs(9), "a moment of silence is no end");
 }
 
 /// The new process is a script that takes its time, so that the stop comes while it is not decided
