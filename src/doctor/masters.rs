@@ -234,8 +234,11 @@ fn judge_names(
     }
     let found = format!("do not include {host}");
     let fix = format!(
-        "add {host} to apiServer.certSANs in kubeadm's configuration and make the certificate anew \
-         (`kubeadm init phase certs apiserver`)"
+        "on that master save the ClusterConfiguration (`kubectl -n kube-system get cm kubeadm-config -o \
+         jsonpath='{{.data.ClusterConfiguration}}' > kubeadm.yaml`), add {host} to apiServer.certSANs in it, \
+         move pki/apiserver.crt and pki/apiserver.key away, run `kubeadm init phase certs apiserver \
+         --config kubeadm.yaml`, restart the apiserver's pod, and then once `kubeadm init phase \
+         upload-config kubeadm --config kubeadm.yaml`"
     );
     match endpoint {
         Some(_) => Finding::fail(check, found, fix),

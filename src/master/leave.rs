@@ -67,7 +67,7 @@ fn hints(identity: &Identity) -> String {
     let name = &identity.name;
     format!(
         "If {name} is to be a master no longer, these remain:\n\n  \
-         kubectl drain {name} --ignore-daemonsets --delete-emptydir-data   # from another master\n  \
+         kubectl drain {name} --ignore-daemonsets --delete-emptydir-data   # from another master; before 1.20 --delete-local-data\n  \
          kubeadm reset                                                     # on {name}; takes its etcd member out too\n  \
          kubectl delete node {name}                                        # from another master\n\n\
          If {name} cannot run `kubeadm reset`, take its etcd member out from another master:\n\n  \

@@ -248,12 +248,14 @@ fn where_a_kubeconfig_is_looked_for() {
     let plain = || mainstay(["token", "list"]).env("HTTPS_PROXY", "http://127.0.0.1:1");
     // Of several in KUBECONFIG those that exist are merged.
     plain().env("KUBECONFIG", format!("{missing}::{file}")).output();
+    // Proxies of the environment are not used, so what is no URL is no matter.
+    plain().env("KUBECONFIG", &file).env("HTTPS_PROXY", "no URL").output();
     // Then the home directory.
     std::fs::create_dir(lab.path(".kube")).unwrap();
     std::fs::copy(&file, lab.path(".kube/config")).unwrap();
     plain().env("HOME", lab.path("")).output();
     plain().env("HOME", lab.path("")).env("KUBECONFIG", "").output();
-    assert_eq!(server.calls().len(), 3);
+    assert_eq!(server.calls().len(), 4);
     // A file that is named must be there.
     mainstay(["token", "list", "--kubeconfig", &missing])
         .run()

@@ -13,6 +13,9 @@ use crate::kubeadm::{CaPin, CaPinError};
 /// The administrator's kubeconfig that kubeadm leaves on each master.
 pub const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
 
+/// Stands where the library would look for a proxy of the environment.
+const NO_PROXY: &str = "http://127.0.0.1:1";
+
 /// What messages call a kubeconfig that came over the network.
 const HANDED: &str = "(handed over by a master)";
 
@@ -139,10 +142,14 @@ impl Access {
         Ok(access)
     }
 
-    fn of(merged: Kubeconfig, shown: &Path) -> Result<Self, AccessError> {
+    fn of(mut merged: Kubeconfig, shown: &Path) -> Result<Self, AccessError> {
         let wants_proxy = current_cluster(&merged).is_some_and(|it| it.proxy_url.is_some());
         if wants_proxy {
             return Err(AccessError::Proxy { file: shown.to_owned() });
+        }
+        // Ours go before those of the environment, which may be no URL; none of them is used.
+        for cluster in merged.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            cluster.proxy_url = Some(NO_PROXY.to_owned());
         }
         let mut config =
             Config::try_from(merged).map_err(|error| AccessError::kubeconfig(shown, &error))?;
