@@ -7,6 +7,10 @@ use clap::Args;
 use super::options::ConfigOptions;
 use crate::serve;
 
+/// Widest value that the origins of the others stand behind: a single long one, such as a list of
+/// backends, would push them all off the screen.
+const COLUMN_MAX: usize = 60;
+
 /// Check the configuration and print every value with where it was set.
 ///
 /// Takes the flags of `mainstay serve`. The output is itself a valid configuration file. The files
@@ -24,7 +28,8 @@ impl Check {
             .iter()
             .map(|(key, setting)| (format!("{} = {}", key.name, setting.value), &setting.origin))
             .collect();
-        let width = rows.iter().map(|(row, _)| row.chars().count()).max().unwrap_or_default();
+        let widths = rows.iter().map(|(row, _)| row.chars().count());
+        let width = widths.filter(|width| *width <= COLUMN_MAX).max().unwrap_or_default();
         let mut out = std::io::stdout().lock();
         for (row, origin) in rows {
             writeln!(out, "{row:width$}  # {origin}")?;

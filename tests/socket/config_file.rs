@@ -106,3 +106,18 @@ fn what_check_prints_is_a_configuration_with_the_same_values() {
     let names: Vec<_> = balancer.status().backends.into_iter().map(|row| row.name).collect();
     assert_eq!(names, ["a", "10.0.0.12:7000"]);
 }
+
+#[test]
+fn check_prints_long_values_beside_short_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let allow: Vec<String> =
+        (0..5000).map(|n| format!("'10.{}.{}.0/24'", n / 256, n % 256)).collect();
+    let text = format!("join.allow = [{}]\nprobe = 'tcp'\nstate_dir = 'state'", allow.join(", "));
+    std::fs::write(dir.path().join("c.toml"), text).unwrap();
+    let outcome = mainstay(dir.path(), &["check", "--config", "c.toml"]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""));
+    let longest = outcome.out.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest > usize::from(u16::MAX), "{longest}");
+    let short = outcome.out.lines().filter(|line| !line.starts_with("join.allow ="));
+    assert!(short.clone().count() > 20 && short.clone().all(|line| line.len() < 120));
+}
