@@ -214,6 +214,23 @@ fn a_full_disk_of_the_state_directory_disturbs_nobody() {
 }
 
 #[test]
+fn a_disk_that_was_full_at_the_first_start_costs_no_later_one_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::over(dir.path(), "64k") else { return };
+    let backend = Backend::new(Behaviour::Echo);
+    let start = || Setup::backends(&[backend.addr]).state_dir(disk.path()).start();
+    let token = || std::fs::read_to_string(disk.path().join("admin-token")).ok();
+    disk.fill();
+    let first = start();
+    until("it is said", || first.log().contains("no admin token"));
+    assert_eq!(token(), None, "nothing is left that a later start would take for a token");
+    drop(first);
+    disk.clear();
+    let _second = start();
+    assert_eq!(token().map(|text| text.len()), Some(64));
+}
+
+#[test]
 fn a_damaged_admin_token_ends_no_start() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("admin-token"), b"\xff{]rubbish\0").unwrap();
