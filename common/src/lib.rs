@@ -2,9 +2,9 @@
 //!
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
 //! the nouns ([`member`], [`health`]), what the operator set ([`config`]), how work is started and
-//! stopped ([`tasks`], [`drain`]), and what is told to the outside ([`status`],
-//! [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]), and what the host says
-//! ([`own_addresses`]).
+//! stopped ([`tasks`], [`drain`]) and how much of it a server takes ([`places`]), what is told to the
+//! outside ([`status`], [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]), and
+//! what the host says ([`own_addresses`]).
 
 pub mod health;
 pub mod member;
@@ -12,6 +12,7 @@ pub mod member;
 pub mod config;
 
 pub mod drain;
+pub mod places;
 pub mod tasks;
 
 pub mod coordinator;
@@ -25,4 +26,5 @@ pub mod status;
 pub use health::{HealthFeed, MemberState};
 pub use member::{Member, Membership, MembershipFeed, Source};
 pub use own_addresses::OwnAddresses;
+pub use places::Places;
 pub use tasks::Tasks;

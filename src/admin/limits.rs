@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use common::Places;
 use lb::storm::{Bucket, StormLimits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +16,11 @@ use tokio::time::Sleep;
 
 /// Most admin connections at once; further ones wait in the kernel's queue.
 pub(super) const CONNECTIONS_MAX: usize = 64;
+
+/// What a connection gets for its request while another one waits for a place. keepalived gives its
+/// question 1 s, so several generations of strangers must fit into that; a program sends its request
+/// as soon as it is connected.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// Most readers of the events at once: some people, some programs, and room for scrapers beside
 /// them.
@@ -30,7 +36,7 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 /// The limits and what they did.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Arc<Places>,
     followers: Arc<Semaphore>,
     answers: Bucket,
     began: Instant,
@@ -41,7 +47,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            connections: Places::new(CONNECTIONS_MAX, GRACE),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             answers: Bucket::default(),
             began: Instant::now(),
@@ -77,7 +83,7 @@ impl Limits {
 
     /// Connections now.
     pub(super) fn connected(&self) -> usize {
-        CONNECTIONS_MAX.saturating_sub(self.connections.available_permits())
+        self.connections.taken()
     }
 
     /// Readers of the events now.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use common::Tasks;
 use common::config::AdminAddr;
-use hyper::body::Incoming;
+use common::places::Place;
+use hyper::body::{Body, Incoming};
 use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,11 +20,10 @@ use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::limits::Impatient;
-use super::routes::{Caller, EVENTS};
+use super::routes::Caller;
 use super::token::AdminToken;
 use super::{Report, routes};
 
@@ -165,26 +165,25 @@ pub(crate) async fn serve(
     tasks: Tasks,
 ) {
     let token = Arc::new(token);
-    let places = Arc::clone(&report.limits.connections);
     loop {
-        let Ok(place) = Semaphore::acquire_owned(Arc::clone(&places)).await else {
-            return;
-        };
         let accepted = match &socket.listener {
             Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Either::Tcp(stream)),
             Listener::Unix { listener, .. } => {
                 listener.accept().await.map(|(stream, _)| Either::Unix(stream))
             }
         };
-        let (report, token) = (Arc::clone(&report), Arc::clone(&token));
         match accepted {
-            Ok(stream) => tasks.spawn_until_stopped("admin connection", async move {
-                match stream {
-                    Either::Tcp(stream) => converse(stream, &report, Guard::Token(&token)).await,
-                    Either::Unix(stream) => converse(stream, &report, Guard::FileMode).await,
-                }
-                drop(place);
-            }),
+            Ok(stream) => {
+                let place = report.limits.connections.take().await;
+                let (report, token) = (Arc::clone(&report), Arc::clone(&token));
+                tasks.spawn_until_stopped("admin connection", async move {
+                    let of = (&report, &place);
+                    match stream {
+                        Either::Tcp(stream) => converse(stream, of, Guard::Token(&token)).await,
+                        Either::Unix(stream) => converse(stream, of, Guard::FileMode).await,
+                    }
+                });
+            }
             Err(error) => {
                 warn!(%error, "cannot accept on the admin endpoint");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -219,18 +218,24 @@ impl Guard<'_> {
     }
 }
 
-/// Answers the requests of one connection.
-async fn converse<S>(stream: S, report: &Arc<Report>, guard: Guard<'_>)
+/// Answers the requests of one connection, until it has to give way to another.
+async fn converse<S>(stream: S, (report, place): (&Arc<Report>, &Place), guard: Guard<'_>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let follows = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| async {
+        let _asked = place.asked();
         let (head, body) = request.into_parts();
-        follows.store(head.uri.path() == EVENTS, Ordering::Relaxed);
         let caller = guard.caller(&head.headers);
         let asked = (&head.method, &head.uri, &head.headers);
-        Ok::<_, Infallible>(routes::answer(report, caller, asked, body).await)
+        let answer = routes::answer(report, caller, asked, body).await;
+        // An answer without an end is a stream of events, and its reader has a place among those.
+        if answer.body().size_hint().exact().is_none() {
+            follows.store(true, Ordering::Relaxed);
+            place.keep();
+        }
+        Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -238,8 +243,15 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(Impatient::new(stream, &report.limits)), service);
     tokio::pin!(connection);
-    // A client that goes away or is cut off is no event worth a line.
-    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, &mut connection).await;
+    let lasts = async {
+        tokio::select! {
+            biased;
+            // A client that goes away or is cut off is no event worth a line.
+            _ = &mut connection => {}
+            () = place.sent_away() => {}
+        }
+    };
+    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, lasts).await;
     if ended.is_err() && follows.load(Ordering::Relaxed) {
         connection.await.ok();
     }

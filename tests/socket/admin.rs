@@ -1,8 +1,14 @@
 //! The admin endpoint: what it answers, and that nobody who asks it can disturb anybody.
 
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
+use crate::support::command::MAINSTAY;
+use crate::support::{Backend, Balancer, Behaviour, Client, Setup, eventually, until};
 
 fn started() -> (Backend, Balancer) {
     let backend = Backend::new(Behaviour::Echo);
@@ -94,4 +100,105 @@ fn two_hundred_admin_clients_at_once_are_all_answered() {
             session.echo(b"undisturbed").unwrap();
         }
     });
+}
+
+/// Below this, with room to spare, keepalived's script and the probes of a static pod are served.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Asks as a program does that looks whether the balancer lives.
+fn lives<S: Read + Write>(stream: io::Result<S>) -> io::Result<bool> {
+    let mut stream = stream?;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200 "))
+}
+
+/// Holds connections, each with a part of a request, and opens each anew when it is closed.
+fn hold<S: Read + Write>(
+    count: usize,
+    held: &AtomicBool,
+    stop: &AtomicBool,
+    connect: impl Fn() -> io::Result<S>,
+) {
+    let open = || {
+        let mut stream = connect().unwrap();
+        // It may be closed already; then it is opened anew.
+        stream.write_all(b"GET /livez").ok();
+        stream
+    };
+    let mut streams: Vec<S> = (0..count).map(|_| open()).collect();
+    held.store(true, Ordering::Relaxed);
+    while !stop.load(Ordering::Relaxed) {
+        for stream in &mut streams {
+            let waits = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
+            if !stream.read(&mut [0; 16]).is_err_and(waits) {
+                *stream = open();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks again and again while two hundred hold connections.
+fn asked_beside_holders<S: Read + Write>(
+    connect: impl Fn() -> io::Result<S> + Sync,
+    lives: impl Fn() -> io::Result<bool>,
+) {
+    let (held, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let slowest = std::thread::scope(|scope| {
+        scope.spawn(|| hold(200, &held, &stop, &connect));
+        until("all are held", || held.load(Ordering::Relaxed));
+        let asked = (0..20).map(|_| {
+            let began = Instant::now();
+            (lives().is_ok_and(|lives| lives), began.elapsed())
+        });
+        let answers: Vec<(bool, Duration)> = asked.collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(answers.iter().all(|(lives, _)| *lives), "{answers:?}");
+        answers.into_iter().map(|(_, took)| took).max().unwrap()
+    });
+    assert!(slowest < SOON, "{slowest:?}");
+}
+
+#[test]
+fn two_hundred_half_sent_requests_delay_no_question_on_the_unix_socket() {
+    let (_backend, balancer) = started();
+    let connect = || {
+        let stream = UnixStream::connect(&balancer.admin)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    };
+    asked_beside_holders(connect, || lives(UnixStream::connect(&balancer.admin)));
+}
+
+/// A balancer whose admin endpoint is a port.
+struct OnTcp(Child);
+
+impl Drop for OnTcp {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn two_hundred_half_sent_requests_delay_no_question_on_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(MAINSTAY);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--join-listen", "off", "--probe", "tcp"])
+        .args(["--admin", &admin.to_string(), "--state-dir"])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let _balancer = OnTcp(command.spawn().unwrap());
+    eventually("the endpoint answers", || lives(TcpStream::connect(admin)).ok());
+    let connect = || {
+        let stream = TcpStream::connect(admin)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    };
+    asked_beside_holders(connect, || lives(TcpStream::connect(admin)));
 }

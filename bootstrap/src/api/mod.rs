@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::places::Place;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -49,7 +50,7 @@ pub struct JoinApi {
 }
 
 /// Who asks, from where, and where it reached us.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Caller {
     /// Its address.
     pub(crate) peer: SocketAddr,
@@ -57,6 +58,8 @@ pub(crate) struct Caller {
     pub(crate) local: SocketAddr,
     /// Name and key of its certificate, if it has one of ours.
     pub(crate) identity: Option<(String, String)>,
+    /// Of its connection.
+    pub(crate) place: Arc<Place>,
 }
 
 impl JoinApi {

@@ -44,7 +44,9 @@ async fn carry_out(
         Some(Call::Register) => {
             // The ticket is looked at before a stranger's body is read.
             let ticket = handlers::ticket(api, caller, bearer(&head.headers)).await?;
-            handlers::register(api, caller, ticket, read(body).await?).await
+            let wish = read(body).await?;
+            let _asked = caller.place.asked();
+            handlers::register(api, caller, ticket, wish).await
         }
         Some(Call::Member(call)) => {
             let name = handlers::member(api, caller).await?;

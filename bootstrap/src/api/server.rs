@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Tasks;
+use common::places::Place;
+use common::{Places, Tasks};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -13,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,6 +25,10 @@ use crate::authority::{AuthorityError, identity_of};
 /// Most connections at once: two for each member there can be, and room for strangers; further ones
 /// wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 256;
+
+/// What a stranger's connection gets for its handshake and a whole request while another one waits for
+/// a place: a lost packet comes again after 0.2 s (`TCP_RTO_MIN`).
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Longest TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -55,19 +59,24 @@ pub async fn serve(
     tasks: Tasks,
 ) -> Result<(), AuthorityError> {
     let config = api.authority().server_config()?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, GRACE);
     loop {
-        let Ok(place) = Semaphore::acquire_owned(Arc::clone(&places)).await else {
-            return Ok(());
-        };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let place = Arc::new(places.take().await);
                 let (api, config) = (Arc::clone(&api), Arc::clone(&config));
                 tasks.spawn_until_stopped("join connection", async move {
                     let _counted = api.counts().connection();
+                    let conversation = converse(&api, config, (stream, peer), &place);
+                    let lasts = async {
+                        tokio::select! {
+                            biased;
+                            () = conversation => {}
+                            () = place.sent_away() => {}
+                        }
+                    };
                     // A client that goes away or is cut off is no event worth a line.
-                    timeout(CONNECTION_MAX, converse(&api, config, stream, peer)).await.ok();
-                    drop(place);
+                    timeout(CONNECTION_MAX, lasts).await.ok();
                 });
             }
             Err(error) => {
@@ -81,8 +90,8 @@ pub async fn serve(
 async fn converse(
     api: &Arc<JoinApi>,
     config: Arc<ServerConfig>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    place: &Arc<Place>,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
@@ -102,7 +111,12 @@ async fn converse(
             return;
         }
     };
-    let caller = Arc::new(Caller { peer, local, identity: identity(&stream) });
+    let identity = identity(&stream);
+    if identity.is_some() {
+        // A member keeps its connection between two heartbeats.
+        place.keep();
+    }
+    let caller = Arc::new(Caller { peer, local, identity, place: Arc::clone(place) });
     let service = service_fn(|request: Request<Incoming>| {
         let (api, caller) = (Arc::clone(api), Arc::clone(&caller));
         async move { Ok::<_, Infallible>(routes::answer(&api, &caller, request).await) }

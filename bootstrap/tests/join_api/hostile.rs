@@ -156,6 +156,25 @@ async fn silence_and_garbage_leave_room_for_others() {
     lab.backends(&[(7000, Up)]);
 }
 
+#[tokio::test]
+async fn connections_that_ask_nothing_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let lab = Lab::with_ticket(dir.path()).await;
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(lab.addr).await.unwrap();
+        if number % 2 == 0 {
+            // The beginning of a TLS record.
+            stream.write_all(&[0x16, 3, 1, 2]).await.unwrap();
+        }
+        held.push(stream);
+    }
+    let machine = Machine::new("master-0", 7000);
+    let begun = Instant::now();
+    lab.register(&machine, Intent::Register).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 fn post(path: &str, token: &str, body: &Registration) -> String {
     let body = serde_json::to_string(body).unwrap();
     format!(
