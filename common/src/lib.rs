@@ -1,15 +1,16 @@
 //! The words and tools that the balancer (`lb`) and the coordinator (`bootstrap`) share.
 //!
 //! Neither of the two knows the other; what passes between them is defined here. In reading order:
-//! the nouns ([`member`], [`health`]), what the operator set ([`config`]), how work is started and
-//! stopped ([`tasks`], [`drain`]) and how much of it a server takes ([`places`]), what is told to the
-//! outside ([`status`], [`coordinator`], [`events`], [`histogram`], [`metric_names`], [`duration`]), and
-//! what the host says ([`own_addresses`]).
+//! the nouns ([`member`], [`health`]), what the operator set ([`config`]) and how files that it names
+//! are read ([`files`]), how work is started and stopped ([`tasks`], [`drain`]) and how much of it a
+//! server takes ([`places`]), what is told to the outside ([`status`], [`coordinator`], [`events`],
+//! [`histogram`], [`metric_names`], [`duration`]), and what the host says ([`own_addresses`]).
 
 pub mod health;
 pub mod member;
 
 pub mod config;
+pub mod files;
 
 pub mod drain;
 pub mod places;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use common::files;
 
 use super::input::{self, tell};
 use crate::exit::{Exit, Stop};
@@ -13,6 +14,9 @@ use crate::import::{Format, ImportError, Imported, Weight, import};
 
 /// Readable for the service's user; there is no secret in it.
 const MODE: u32 = 0o644;
+
+/// Largest file that is compared with what is to be written; what we write is below 64 KiB.
+const OUT_BYTES_MAX: u64 = 4 << 20;
 
 /// Make a mainstay.toml from the nginx.conf or haproxy.cfg of the balancer that you have.
 ///
@@ -64,9 +68,12 @@ impl Import {
 
     fn write(&self, out: &Path, toml: &str) -> anyhow::Result<()> {
         let shown = out.display();
-        let there = match std::fs::read(out) {
+        let there = match files::regular(out, OUT_BYTES_MAX) {
             Ok(there) => Some(there),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                return Err(Stop::usage(format!("{shown} is no regular file")).into());
+            }
             Err(error) => return Err(Stop::failed(format!("cannot read {shown}: {error}")).into()),
         };
         if there.as_deref() == Some(toml.as_bytes()) {

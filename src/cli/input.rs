@@ -1,12 +1,13 @@
 //! Secrets and saved objects, read from a file or from stdin (`-`): what stands on the command line
-//! is seen by everybody on the machine and kept in the shell's history.
+//! is seen by everybody on the machine and kept in the shell's history. Pipes are read too, for what
+//! the shell makes of `<(...)`.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bootstrap::kubeadm::{CertificateKey, ConfigMap, ObjectError, Secret};
+use common::files;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Stop};
@@ -50,17 +51,18 @@ pub(super) fn saved_config_map(path: &Path) -> anyhow::Result<ConfigMap> {
 
 /// A whole file as bytes.
 pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let read = || {
-        if is_stdin(path) { read_all(io::stdin().lock()) } else { read_all(File::open(path)?) }
+    // Room for a whole key at once, so that growing leaves no copy of it behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES));
+    let read = if is_stdin(path) {
+        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut content).map(drop)
+    } else {
+        files::given(path, MAX_BYTES, &mut content)
     };
-    let content = read().map_err(|error| unreadable(path, &error))?;
-    if content.len() as u64 > MAX_BYTES {
-        return Err(Stop::usage(format!(
-            "{} is longer than 4 MiB; is it the right file?",
-            shown(path)
-        ))
-        .into());
-    }
+    let read = read.and_then(|()| match content.len() as u64 > MAX_BYTES {
+        true => Err(ErrorKind::FileTooLarge.into()),
+        false => Ok(()),
+    });
+    read.map_err(|error| unreadable(path, &error))?;
     Ok(content)
 }
 
@@ -92,15 +94,10 @@ fn text(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for a whole key at once, so that growing leaves no copy of it behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES));
-    source.take(MAX_BYTES + 1).read_to_end(&mut content)?;
-    Ok(content)
-}
-
+/// The name that the system has for it, too: what stands behind it may be a terminal or a socket, which
+/// cannot be opened or is no file.
 fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
+    path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
 /// The permissions of a file; none if it cannot be asked, as for a pipe of the shell.
@@ -121,6 +118,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Stop {
     match error.kind() {
         ErrorKind::NotFound => Stop::usage(format!("there is no file {shown}")),
         ErrorKind::IsADirectory => Stop::usage(format!("{shown} is a directory, not a file")),
+        ErrorKind::InvalidInput => Stop::usage(format!("{shown} is no regular file")),
+        ErrorKind::TimedOut => Stop::usage(format!("{shown} is a pipe into which nobody writes")),
+        ErrorKind::FileTooLarge => {
+            Stop::usage(format!("{shown} is longer than 4 MiB; is it the right file?"))
+        }
         ErrorKind::PermissionDenied => Stop::new(
             Exit::Refused,
             format!("may not read {shown}; run as root, or as the owner of the file"),

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::config::Config;
+use common::files;
 use jiff::Timestamp;
 use lb::balancer::worker_count;
 use lb::budget::{budget, standing};
@@ -15,6 +16,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 use super::certificate::{self, Dates};
+use crate::serve::PEM_BYTES_MAX;
 
 /// Connections that may wait for an accept, as the listening sockets ask for.
 const BACKLOG: u64 = 4096;
@@ -170,7 +172,7 @@ fn files(config: &Config) -> Vec<Finding> {
 fn pem(key: &str, path: &Path) -> Finding {
     let check = format!("{key} {}", path.display());
     let fix = "copy it from a master: /etc/kubernetes/pki/ca.crt, readable for the service";
-    let text = match std::fs::read(path) {
+    let text = match files::regular(path, PEM_BYTES_MAX) {
         Ok(text) => text,
         Err(error) => return Finding::fail(check, error.to_string(), fix),
     };

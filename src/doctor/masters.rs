@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::Member;
 use common::config::{Config, ProbeKind};
+use common::files;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::handshake;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Finding;
 use super::certificate::{Dates, Names, judge_dates};
+use crate::serve::PEM_BYTES_MAX;
 
 /// Longest wait for one step with one master.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +72,8 @@ fn looks(config: &Config) -> Result<Option<Looks>, String> {
         return Ok(None);
     }
     let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        files::regular(path, PEM_BYTES_MAX)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
     let ca = config.cluster.ca.as_ref().map(read).transpose()?;
     let client = config.cluster.client.as_ref();

@@ -17,7 +17,7 @@ use bootstrap::kubernetes::{
 };
 use common::config::Config;
 use common::status::KubernetesStatus;
-use common::{HealthFeed, Tasks};
+use common::{HealthFeed, Tasks, files};
 use lb::Balancer;
 use lb::health::Command;
 use lb::health::prober::ProbeMethod;
@@ -26,7 +26,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::error;
 use zeroize::Zeroizing;
 
-use super::{probe, state_dir};
+use super::probe::{self, PEM_BYTES_MAX};
+use super::state_dir;
 
 /// A kubeconfig as text.
 pub(crate) type Kubeconfig = Arc<Zeroizing<String>>;
@@ -169,7 +170,7 @@ impl Cluster {
     /// them.
     pub(super) fn pins(&self) -> Vec<CaPin> {
         let config = self.known.lock().config.clone();
-        let file = config.cluster.ca.and_then(|path| std::fs::read(path).ok());
+        let file = config.cluster.ca.and_then(|path| files::regular(&path, PEM_BYTES_MAX).ok());
         match (file, config.cluster.ca_pin) {
             (Some(pem), _) => CaPin::of_bundle(&pem).unwrap_or_default(),
             (None, pin) => pin.and_then(|pin| CaPin::from_str(&pin).ok()).into_iter().collect(),

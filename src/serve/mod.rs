@@ -40,6 +40,7 @@ pub(crate) use coordinator::Join;
 use coordinator::Surroundings;
 use handover::{Claim, Giver, Heir, Outcome, Passed};
 use members::Members;
+pub(crate) use probe::PEM_BYTES_MAX;
 pub(crate) use rehearsal::rehearse;
 use reload::Reloader;
 use signals::{Signals, Wish};

@@ -7,11 +7,12 @@ use std::str::FromStr;
 use bootstrap::kubeadm::CaPin;
 use bootstrap::kubernetes::ClusterCa;
 use common::config::{Config, ProbeKind};
+use common::files;
 use lb::health::identity::{ClientIdentity, ProbeIdentity};
 use lb::health::prober::ProbeMethod;
 
 /// Largest PEM file: a bundle of a few CAs is below 64 KiB.
-const PEM_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// How each part of a PEM file begins.
 const PEM_BEGINS: &[u8] = b"-----BEGIN ";
@@ -64,13 +65,10 @@ fn fitting(ca: Vec<u8>, pin: Option<&str>) -> Result<Vec<u8>, String> {
     Err(format!("cluster.ca_pin: is {pin}, but cluster.ca has {}", pins.join(", ")))
 }
 
+/// A PEM file that a key names.
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
     let wrong = |reason: String| format!("{key}: cannot read {}: {reason}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| wrong(reason(&error)))?.len();
-    if size > PEM_BYTES_MAX {
-        return Err(wrong("larger than 1 MiB, so it is no PEM file of ours".to_owned()));
-    }
-    let pem = std::fs::read(path).map_err(|error| wrong(reason(&error)))?;
+    let pem = files::regular(path, PEM_BYTES_MAX).map_err(|error| wrong(reason(&error)))?;
     if !pem.windows(PEM_BEGINS.len()).any(|part| part == PEM_BEGINS) {
         return Err(wrong("it is no PEM file".to_owned()));
     }
@@ -81,6 +79,7 @@ fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::FileTooLarge => "larger than 1 MiB, so it is no PEM file of ours".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::command::{Outcome, mainstay, run};
-use crate::support::skipped;
+use crate::support::command::{MAINSTAY, Outcome, mainstay, run};
+use crate::support::{make_fifo, skipped};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import")
@@ -172,4 +172,33 @@ fn a_file_of_somebody_else_is_refused_by_the_system() {
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--clear-groups"]).arg(&copy).arg("import").arg(&secret);
     assert_ends(&run(nobody), 77, "secret.conf; run as root");
+}
+
+#[test]
+fn pipes_are_read_and_devices_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = b"stream { server { listen 6443; proxy_pass 10.0.0.1:6443; } }";
+    std::fs::write(dir.path().join("good"), good).unwrap();
+    // The first line names the source.
+    let body = |outcome: &Outcome| outcome.out.split_once('\n').map(|(_, body)| body.to_owned());
+    let expected = body(&import(dir.path(), &["good"])).unwrap();
+    assert!(expected.contains("10.0.0.1:6443"), "{expected}");
+    for script in [
+        "cat good | \"$0\" import -",
+        "cat good | \"$0\" import /dev/stdin",
+        "\"$0\" import - < good",
+        "\"$0\" import <(sleep 0.1; cat good)",
+        "mkfifo pipe && (sleep 0.1; cat good > pipe) & sleep 0.05; \"$0\" import pipe",
+    ] {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, MAINSTAY]).current_dir(dir.path());
+        let outcome = run(bash);
+        assert_eq!(body(&outcome).as_ref(), Some(&expected), "{script}: {outcome:?}");
+    }
+    make_fifo(&dir.path().join("nobody"));
+    let nobody = "nobody is a pipe into which nobody writes";
+    assert_ends(&import(dir.path(), &["nobody"]), 64, nobody);
+    assert_ends(&import(dir.path(), &["/dev/zero"]), 64, "/dev/zero is no regular file");
+    let out = import(dir.path(), &["good", "--out", "nobody"]);
+    assert_ends(&out, 64, "nobody is no regular file");
 }

@@ -2,7 +2,7 @@
 //! is full, a reader that does not read.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::command::{MAINSTAY, run};
 use crate::support::disk::Disk;
 use crate::support::{
-    Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, skipped, until,
+    Backend, Balancer, Behaviour, Client, Refusing, Setup, eventually, make_fifo, skipped, until,
 };
 
 fn kept_in(ledger: &Path, backend: &Backend) -> Balancer {
@@ -219,10 +219,7 @@ fn a_full_disk_costs_lines_and_nothing_else() {
 fn a_reader_that_does_not_read_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
-    let mut mkfifo = Command::new("mkfifo");
-    mkfifo.arg(&path);
-    assert_eq!(run(mkfifo).code, Some(0));
-    assert!(std::fs::metadata(&path).unwrap().file_type().is_fifo());
+    make_fifo(&path);
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
     let mut options = std::fs::OpenOptions::new();
     let mut reader = options.read(true).custom_flags(nonblock).open(&path).unwrap();

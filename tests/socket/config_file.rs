@@ -4,6 +4,7 @@
 use super::input::assert_ends;
 use crate::support::Setup;
 use crate::support::command::mainstay;
+use crate::support::make_fifo;
 
 /// Files that cannot be used, and what is said of them.
 const WRONG_FILES: &[(&str, &str)] = &[
@@ -42,7 +43,9 @@ fn a_file_that_is_no_configuration_is_refused() {
     assert_ends(&check("."), 64, "cannot read the configuration");
     std::fs::write(dir.path().join("huge"), vec![b'#'; (1 << 20) + 1]).unwrap();
     assert_ends(&check("huge"), 64, "larger than 1 MiB");
-    assert_ends(&check("/dev/zero"), 64, "larger than 1 MiB");
+    assert_ends(&check("/dev/zero"), 64, "it is no regular file");
+    make_fifo(&dir.path().join("fifo"));
+    assert_ends(&check("fifo"), 64, "fifo: it is no regular file");
     std::fs::write(dir.path().join("binary"), [0xff, 0xfe, 0]).unwrap();
     assert_ends(&check("binary"), 64, "not UTF-8");
     std::fs::write(dir.path().join("empty"), "").unwrap();
@@ -54,6 +57,8 @@ const WRONG_PLACES: &[(&str, i32, &str)] = &[
     ("cluster.ca = 'none.crt'", 64, "cluster.ca: cannot read none.crt: there is no such file"),
     ("cluster.ca = 'c.toml'", 64, "cluster.ca: cannot read c.toml: it is no PEM file"),
     ("cluster.ca = '.'", 64, "cluster.ca: cannot read .:"),
+    ("cluster.ca = 'fifo'", 64, "cluster.ca: cannot read fifo: it is no regular file"),
+    ("cluster.ca = '/dev/zero'", 64, "cluster.ca: cannot read /dev/zero: it is no regular file"),
     ("state_dir = 'c.toml'", 64, "the state directory c.toml is a file"),
     ("state_dir = 'c.toml/below'", 64, "the state directory c.toml/below"),
     ("ledger = 'none/ledger.jsonl'", 69, "cannot open the ledger none/ledger.jsonl"),
@@ -63,6 +68,7 @@ const WRONG_PLACES: &[(&str, i32, &str)] = &[
 #[test]
 fn check_finds_what_a_start_would_find() {
     let dir = tempfile::tempdir().unwrap();
+    make_fifo(&dir.path().join("fifo"));
     for (text, code, sentence) in WRONG_PLACES {
         let state = if text.starts_with("state_dir") { "" } else { "state_dir = 'state'" };
         let file = format!(

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::status::BackendState;
 
-use crate::support::{Backend, Behaviour, Client, Refusing, Setup, until};
+use crate::support::balancer::CONFIG;
+use crate::support::{Backend, Behaviour, Client, Refusing, Setup, make_fifo, until};
 
 const ECHO: Behaviour = Behaviour::Echo;
 
@@ -147,4 +148,26 @@ fn a_key_that_needs_a_restart_refuses_the_reload() {
         log.contains("workers can only be changed by a restart")
     });
     assert!(balancer.row(new.addr).is_none());
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_refuses_the_reload_and_holds_up_nothing() {
+    let backend = Backend::new(ECHO);
+    // It speaks no TLS, so over HTTPS it is never up; what counts is that the CA is read.
+    let setup = Setup::default().https().down(&[backend.addr]);
+    let balancer = setup.config(file(&[backend.addr])).start();
+    let fifo = balancer.dir().join("fifo");
+    make_fifo(&fifo);
+    for name in [fifo.to_str().unwrap(), "/dev/zero"] {
+        let text = format!("{}cluster.ca = '{name}'\n", file(&[backend.addr]));
+        balancer.reload(&text, "refused");
+        until("the reason is logged", || {
+            balancer.log().contains(&format!("cannot read {name}: it is no regular file"))
+        });
+    }
+    std::fs::remove_file(balancer.dir().join(CONFIG)).unwrap();
+    make_fifo(&balancer.dir().join(CONFIG));
+    balancer.signal(rustix::process::Signal::HUP);
+    until("it is refused", || balancer.log().contains("mainstay.toml: it is no regular file"));
+    assert_eq!(balancer.ask("GET", "/livez").status, 200);
 }

@@ -25,6 +25,7 @@ pub(crate) use refusing::{BlackHole, Refusing};
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that must happen.
@@ -48,6 +49,12 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 /// Waits until `holds` is true; fails the test after [`DEADLINE`].
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, || holds().then_some(()));
+}
+
+/// Makes a FIFO into which nobody writes.
+pub(crate) fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
 }
 
 /// Says that a test was left out, past the capture of the test runner.

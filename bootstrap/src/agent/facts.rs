@@ -1,9 +1,7 @@
 //! What a master tells its coordinators of the cluster: its CA, and a kubeconfig with which they
 //! may watch who the apiservers are and nothing else.
 
-use std::fs::File;
-use std::io::Read;
-
+use common::files;
 use jiff::Timestamp;
 use tracing::warn;
 use zeroize::Zeroizing;
@@ -23,8 +21,7 @@ const CA_BYTES_MAX: u64 = 64 * 1024;
 /// The cluster's CA, PEM, if this machine has it in full.
 #[must_use]
 pub fn cluster_ca(master: &Master) -> Option<String> {
-    let mut text = String::new();
-    File::open(master.ca()).ok()?.take(CA_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let text = String::from_utf8(files::regular(&master.ca(), CA_BYTES_MAX).ok()?).ok()?;
     // kubeadm may be writing it just now.
     text.trim_end().ends_with("-----END CERTIFICATE-----").then_some(text)
 }

@@ -1,9 +1,11 @@
 //! How to reach a cluster: which kubeconfig, and what it says.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use common::files;
 use http::Uri;
 use kube::Config;
 use kube::config::{Kubeconfig, KubeconfigError};
@@ -86,6 +88,7 @@ impl Access {
         let mut merged = Kubeconfig::default();
         for file in files {
             let unusable = |error| AccessError::kubeconfig(file, &error);
+            files::check_given(file).map_err(|error| AccessError::unreadable(file, &error))?;
             let next = Kubeconfig::read_from(file).map_err(unusable)?;
             merged = merged.merge(next).map_err(unusable)?;
         }
@@ -287,6 +290,10 @@ pub enum AccessError {
 }
 
 impl AccessError {
+    pub(crate) fn unreadable(file: &Path, error: &io::Error) -> Self {
+        Self::Kubeconfig { file: file.to_owned(), reason: format!("cannot read it: {error}") }
+    }
+
     fn kubeconfig(file: &Path, error: &KubeconfigError) -> Self {
         let reason = match error {
             // The parser's message may quote a secret.

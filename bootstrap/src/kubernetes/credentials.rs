@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::files;
 use zeroize::Zeroizing;
 
 use crate::cluster::{Access, AccessError};
@@ -34,7 +35,12 @@ impl Credentials {
     /// [`AccessError`]; a file may be mended meanwhile, a text is replaced as a whole.
     pub fn access(&self) -> Result<Access, AccessError> {
         match self {
-            Self::File(path) => Access::load(std::slice::from_ref(path)),
+            Self::File(path) => {
+                // Whoever asks is not alone on its thread: it must not wait for a FIFO.
+                files::check_regular(path)
+                    .map_err(|error| AccessError::unreadable(path, &error))?;
+                Access::load(std::slice::from_ref(path))
+            }
             Self::Handed(text) => Access::handed(text),
         }
     }

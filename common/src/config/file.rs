@@ -1,12 +1,13 @@
 //! Reads the TOML file into settings, each with its line.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, Shape};
 use super::{ConfigError, Origin, Setting, Value};
+use crate::files;
 
 /// Largest file that is read. A full configuration is below 10 KiB; more is a mistaken path.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -15,22 +16,21 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable =
         |reason: String| ConfigError::Unreadable { path: path.display().to_string(), reason };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    let bytes = match files::regular(path, FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(unreadable(
-                "permission denied; run as its owner or make it readable".into(),
-            ));
+        Err(error) => {
+            return Err(unreadable(match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "permission denied; run as its owner or make it readable".into()
+                }
+                ErrorKind::FileTooLarge => {
+                    "larger than 1 MiB, so it is no configuration of ours".into()
+                }
+                _ => error.to_string(),
+            }));
         }
-        Err(error) => return Err(unreadable(error.to_string())),
     };
-    let mut bytes = Vec::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(unreadable("larger than 1 MiB, so it is no configuration of ours".into()));
-    }
     String::from_utf8(bytes).map(Some).map_err(|_| unreadable("it is not UTF-8 text".into()))
 }
 
