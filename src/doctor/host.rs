@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use lb::balancer::worker_count;
 use lb::budget::{budget, standing};
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
@@ -141,11 +142,18 @@ fn state_dir_found(check: String, path: &Path, metadata: &Metadata) -> Finding {
         let found = format!("{shown}: others may look at the tokens and keys in it");
         return Finding::warn(check, found, fix);
     }
-    if access(path, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        let found = format!("{shown}, of user {}: not writable for us", metadata.uid());
-        return Finding::warn(check, found, "ask as root, or as the user of the service");
+    match access(path, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Finding::ok(check, shown),
+        Err(Errno::ACCESS) => {
+            let found = format!("{shown}, of user {}: not writable for us", metadata.uid());
+            Finding::warn(check, found, "ask as root, or as the user of the service")
+        }
+        // Such as a file system that is read-only, which is so for everybody.
+        Err(error) => {
+            let found = format!("{shown}, cannot be written: {}", std::io::Error::from(error));
+            Finding::warn(check, found, "make it writable, or name another with --state-dir")
+        }
     }
-    Finding::ok(check, shown)
 }
 
 fn ledger(path: &Path) -> Finding {

@@ -115,10 +115,9 @@ async fn control(
     let tasks = Tasks::new();
     let mut signals = Signals::new()?;
     tasks.spawn_until_stopped("ledger", ledger::reopen_on_signals(ledger)?);
+    let (lock, socket, mut passed) = own(&config, heir.as_mut()).await?;
     let token = admin_token(&config);
-    let socket = admin_socket(&config, heir.as_mut()).await?;
     let ownership = socket.ownership();
-    let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
     let members = Members::known(&config);
     let (mut keeper, handle) =
         Keeper::new(Arc::clone(balancer), method, config.listen_when_empty, tasks.child());
@@ -128,6 +127,7 @@ async fn control(
         inherit(heir, balancer, &mut keeper, (&report, &members)).await?;
         ownership.assume();
     }
+    lock.iter().for_each(state_dir::Lock::sign);
     tasks.spawn_until_stopped("keeper", keeper.run(members.writer.feed()));
     let health = members.follow(handle.health.clone(), balancer.now(), &tasks);
     cluster.follow(balancer, &members.writer, health.clone(), handle.commands.clone(), &tasks);
@@ -246,6 +246,22 @@ async fn coordinator(
 async fn stop(report: &Report, reloader: &Reloader, signals: &mut Signals) {
     notify(&[NotifyState::Stopping]);
     stop::in_phases(report, reloader.stop_limits(), signals).await;
+}
+
+/// What this process has alone: the state directory and the admin socket. With handles of both for a
+/// process that takes over.
+async fn own(
+    config: &Config,
+    mut heir: Option<&mut Heir>,
+) -> anyhow::Result<(Option<state_dir::Lock>, AdminSocket, Vec<Passed>)> {
+    let passed = heir.as_mut().and_then(|heir| heir.socket(handover::STATE_DIR));
+    let lock = state_dir::Lock::take(config, passed).await?;
+    let socket = admin_socket(config, heir).await?;
+    let mut passed = vec![Passed { name: handover::ADMIN, socket: socket.handle()? }];
+    if let Some(lock) = &lock {
+        passed.push(Passed { name: handover::STATE_DIR, socket: lock.handle()? });
+    }
+    Ok((lock, socket, passed))
 }
 
 /// The admin socket: that of the process before, if there is one.

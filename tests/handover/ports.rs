@@ -122,6 +122,9 @@ fn the_admin_endpoint_and_the_join_port_go_over() {
     });
     assert!(asked.into_inner() > 10, "requests were answered meanwhile");
     session.echo(b"goes on").unwrap();
+    let other = open.verb(&["serve", "--listen", "127.0.0.1:0", "--join-listen", "off"]);
+    let sentence = format!("another mainstay (process id {})", open.upgrade().unwrap().pid);
+    assert!(other.code == Some(69) && other.err.contains(&sentence), "{other:?}");
     let again = open.verb(&["ticket", "create"]);
     assert_eq!(pin(&again), pin(&created), "it is the same coordinator: {again:?}");
     let listed = open.verb(&["ticket", "list", "-o", "json"]);

@@ -11,7 +11,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
-use crate::support::command::{Outcome, mainstay};
+use crate::support::command::{Outcome, mainstay, run};
+use crate::support::disk::Disk;
 use crate::support::{Backend, Behaviour, Setup};
 
 /// A CA and what it signs.
@@ -212,4 +213,23 @@ fn directories_and_files_are_looked_at() {
     assert_eq!(grade(&findings, "masters"), "warn");
     let bad = findings.iter().filter(|finding| finding["grade"] != "ok");
     assert!(bad.clone().count() >= 5 && bad.into_iter().all(|f| f["fix"] != ""), "{findings:#?}");
+}
+
+#[test]
+fn a_read_only_file_system_is_named_to_root_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::over(dir.path(), "64k") else { return };
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(disk.path(), mode).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-o", "remount,ro"]).arg(disk.path());
+    assert_eq!(run(mount).code, Some(0));
+    let state = disk.path().to_str().unwrap();
+    let outcome = mainstay(Path::new("/"), &["doctor", "--state-dir", state, "-o", "json"]);
+    let findings: Vec<Value> = serde_json::from_str(&outcome.out).unwrap();
+    let check = format!("state_dir {state}");
+    let found = findings.iter().find(|finding| finding["check"] == check.as_str()).unwrap();
+    let said = found["found"].as_str().unwrap();
+    assert!(said.contains("cannot be written: Read-only file system"), "{found}");
+    assert_eq!(found["grade"], "warn");
 }

@@ -94,6 +94,25 @@ fn a_stale_admin_socket_is_replaced() {
 }
 
 #[test]
+fn a_state_directory_belongs_to_one_process() {
+    let backend = Backend::new(Behaviour::Echo);
+    let dir = tempfile::tempdir().unwrap();
+    let start = || Setup::backends(&[backend.addr]).state_dir(&dir.path().join("state")).start();
+    let first = start();
+    let sentence = format!(
+        "another mainstay (process id {}) uses the state directory state; give each its own --state-dir",
+        first.pid()
+    );
+    assert_ends(&serve(dir.path(), &["--listen", "127.0.0.1:0"]), 69, &sentence);
+    assert!(!dir.path().join("admin.sock").exists(), "nothing was opened");
+    let flags = ["check", "--state-dir", "state", "--listen", "127.0.0.1:0"];
+    assert_eq!(mainstay(dir.path(), &flags).code, Some(0), "to look is free");
+    // Killed, it leaves the file behind, but not the lock.
+    drop(first);
+    start();
+}
+
+#[test]
 fn a_state_directory_that_is_a_file_is_a_wrong_configuration() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("state"), "").unwrap();

@@ -51,7 +51,7 @@ const STOP_ASKED: &str = "this process is asked to stop";
 /// Process id of the first process of a container.
 const FIRST: u32 = 1;
 
-/// A listening socket that is passed on under a name.
+/// A listening socket or a lock that is passed on under a name.
 #[derive(Debug)]
 pub(crate) struct Passed {
     /// By which the new process finds it.

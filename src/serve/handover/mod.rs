@@ -6,8 +6,8 @@
 //! standard input and [`ENVIRONMENT`] set. If anything is wrong before the token is read, the old one
 //! ends its child and goes on.
 //!
-//! Whoever has another listening socket passes it under a name: [`Passed`] on the old side,
-//! [`Heir::socket`] on the new one.
+//! Whoever has another listening socket, or a lock, passes it under a name: [`Passed`] on the old
+//! side, [`Heir::socket`] on the new one.
 
 mod channel;
 mod desk;
@@ -31,6 +31,9 @@ const ENVIRONMENT_VALUE: &str = "stdin";
 
 /// Name of the admin socket among those that are passed.
 pub(crate) const ADMIN: &str = "admin";
+
+/// Name of the lock of the state directory among them: both processes hold it for a moment.
+pub(crate) const STATE_DIR: &str = "state-dir";
 
 /// Name of the join listener among the sockets that are passed.
 pub(crate) const JOIN: &str = "join";
