@@ -16,5 +16,5 @@ mod server;
 mod token;
 
 pub(crate) use report::{Report, Sources};
-pub(crate) use server::{AdminSocket, serve};
+pub(crate) use server::{AdminSocket, lengthen_queue, serve};
 pub(crate) use token::AdminToken;

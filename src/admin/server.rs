@@ -27,6 +27,10 @@ use super::routes::Caller;
 use super::token::AdminToken;
 use super::{Report, routes};
 
+/// Connections that may wait for an accept. The library's 128 are filled by two hundred strangers, and
+/// a question that finds no room is asked again after a second, when keepalived has given up.
+const BACKLOG: i32 = 1024;
+
 /// Longest wait for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -94,10 +98,16 @@ impl AdminSocket {
     /// Binds the address.
     pub(crate) async fn bind(addr: &AdminAddr) -> io::Result<Self> {
         match addr {
-            AdminAddr::Tcp(wanted) => Self::tcp(TcpListener::bind(wanted).await?),
+            AdminAddr::Tcp(wanted) => {
+                let listener = TcpListener::bind(wanted).await?;
+                lengthen_queue(&listener)?;
+                Self::tcp(listener)
+            }
             AdminAddr::Unix(path) => {
                 remove_stale(path)?;
-                let socket = Self::unix(UnixListener::bind(path)?, path, true);
+                let listener = UnixListener::bind(path)?;
+                lengthen_queue(&listener)?;
+                let socket = Self::unix(listener, path, true);
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
                 Ok(socket)
             }
@@ -139,6 +149,11 @@ impl AdminSocket {
         };
         socket.try_clone_to_owned()
     }
+}
+
+/// Lets more connections wait for an accept than the library does.
+pub(crate) fn lengthen_queue(listener: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::listen(listener, BACKLOG)?)
 }
 
 /// Removes the socket that a killed process left behind; one that answers is in use.

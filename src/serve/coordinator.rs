@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::{Cluster, cannot_bind, state_dir};
+use crate::admin::lengthen_queue;
 use crate::exit::{Exit, Stop};
 
 /// Time until the keeper is asked again about a member that it did not know yet.
@@ -152,7 +153,11 @@ async fn bind(
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket)?
         }
-        None => TcpListener::bind(addr).await?,
+        None => {
+            let listener = TcpListener::bind(addr).await?;
+            lengthen_queue(&listener)?;
+            listener
+        }
     };
     Ok((listener.local_addr()?, listener))
 }
