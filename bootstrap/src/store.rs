@@ -46,6 +46,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Opens a file that is there to be locked, and makes it if it is not there.
+///
+/// # Errors
+/// The disk's error.
+pub fn lock_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(MODE).open(path)
+}
+
 /// What is in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Loaded<T> {

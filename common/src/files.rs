@@ -100,9 +100,12 @@ fn await_writer(file: &File, content: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// Reads to the end, but not much further than allowed.
-fn bounded(file: File, bytes_max: u64, content: &mut Vec<u8>) -> io::Result<()> {
-    file.take(bytes_max + 1).read_to_end(content)?;
+/// Adds what somebody writes to `content`: to the end, but not much further than allowed.
+///
+/// # Errors
+/// The system's, and [`ErrorKind::FileTooLarge`].
+pub fn bounded(source: impl Read, bytes_max: u64, content: &mut Vec<u8>) -> io::Result<()> {
+    source.take(bytes_max + 1).read_to_end(content)?;
     if content.len() as u64 > bytes_max {
         let sentence = format!("it is larger than {bytes_max} bytes");
         return Err(io::Error::new(ErrorKind::FileTooLarge, sentence));

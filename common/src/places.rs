@@ -121,8 +121,18 @@ impl Place {
         self.strike(&mut state);
     }
 
+    /// Runs the connection until it ends or has to go. How it ended is no event worth a line: a client
+    /// that goes away or is cut off.
+    pub async fn host(&self, connection: impl Future) {
+        tokio::select! {
+            biased;
+            _ = connection => {}
+            () = self.sent_away() => {}
+        }
+    }
+
     /// Resolves when the connection has to go. Cancel-safe.
-    pub async fn sent_away(&self) {
+    async fn sent_away(&self) {
         loop {
             self.leave.notified().await;
             let state = self.state.lock();

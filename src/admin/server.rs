@@ -258,15 +258,7 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(Impatient::new(stream, &report.limits)), service);
     tokio::pin!(connection);
-    let lasts = async {
-        tokio::select! {
-            biased;
-            // A client that goes away or is cut off is no event worth a line.
-            _ = &mut connection => {}
-            () = place.sent_away() => {}
-        }
-    };
-    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, lasts).await;
+    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, place.host(&mut connection)).await;
     if ended.is_err() && follows.load(Ordering::Relaxed) {
         connection.await.ok();
     }

@@ -2,7 +2,7 @@
 //! is seen by everybody on the machine and kept in the shell's history. Pipes are read too, for what
 //! the shell makes of `<(...)`.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -54,14 +54,10 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     // Room for a whole key at once, so that growing leaves no copy of it behind.
     let mut content = Zeroizing::new(Vec::with_capacity(SECRET_BYTES));
     let read = if is_stdin(path) {
-        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut content).map(drop)
+        files::bounded(io::stdin().lock(), MAX_BYTES, &mut content)
     } else {
         files::given(path, MAX_BYTES, &mut content)
     };
-    let read = read.and_then(|()| match content.len() as u64 > MAX_BYTES {
-        true => Err(ErrorKind::FileTooLarge.into()),
-        false => Ok(()),
-    });
     read.map_err(|error| unreadable(path, &error))?;
     Ok(content)
 }

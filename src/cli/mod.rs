@@ -37,7 +37,7 @@ mod why;
 use std::ffi::OsString;
 
 pub(crate) use input::warn;
-pub(crate) use options::{ConfigOptions, no_loop};
+pub(crate) use options::ConfigOptions;
 
 use clap::{CommandFactory, Parser, Subcommand};
 

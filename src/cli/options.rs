@@ -7,7 +7,7 @@ use clap::Args;
 use common::OwnAddresses;
 use common::config::{Config, ConfigError, Layers, Value};
 
-use crate::exit::{Exit, Stop};
+use crate::exit::Stop;
 
 /// Where the configuration comes from. Flags override the file.
 #[derive(Args, Clone, Debug)]
@@ -94,18 +94,20 @@ impl ConfigOptions {
 
     /// The raw settings and what they mean; a wrong one ends the program with its sentence.
     pub(crate) fn load(&self) -> anyhow::Result<(Layers, Config)> {
-        let loaded = self.layers().and_then(|layers| {
-            let config = Config::checked(&layers)?;
-            Ok((layers, config))
-        });
-        let (layers, config) = loaded.map_err(|error| Stop::new(Exit::Usage, error))?;
-        no_loop(&config).map_err(Stop::usage)?;
+        Ok(self.read().map_err(Stop::usage)?)
+    }
+
+    /// As [`ConfigOptions::load`], for a program that goes on with what it had if this says why not.
+    pub(crate) fn read(&self) -> Result<(Layers, Config), String> {
+        let layers = self.layers().map_err(|error| error.to_string())?;
+        let config = Config::checked(&layers).map_err(|error| error.to_string())?;
+        no_loop(&config)?;
         Ok((layers, config))
     }
 }
 
 /// Whether no backend is this machine itself; else one sentence.
-pub(crate) fn no_loop(config: &Config) -> Result<(), String> {
+fn no_loop(config: &Config) -> Result<(), String> {
     // Where the kernel does not tell, what was checked without it must do.
     let own = OwnAddresses::read().unwrap_or_default();
     match config.loops(&own) {

@@ -9,15 +9,13 @@ use std::path::Path;
 use common::config::Config;
 use common::files;
 use jiff::Timestamp;
-use lb::balancer::worker_count;
-use lb::budget::{budget, standing};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 use super::certificate::{self, Dates};
-use crate::serve::PEM_BYTES_MAX;
+use crate::serve::{PEM_BYTES_MAX, fitting};
 
 /// Connections that may wait for an accept, as the listening sockets ask for.
 const BACKLOG: u64 = 4096;
@@ -56,8 +54,7 @@ fn open_files(config: &Config, most: Option<u64>) -> Finding {
     let check = "limit of open files";
     let wanted = config.limits.max_connections;
     let Some(most) = most else { return Finding::ok(check, "none") };
-    let standing = standing(worker_count(config.workers), config.listen.len());
-    let fitting = budget(most, standing, usize::MAX, false).connections;
+    let fitting = fitting(most, config);
     let found = format!("{most}: {fitting} connections fit, {wanted} are configured");
     if fitting >= wanted {
         return Finding::ok(check, found);
@@ -206,11 +203,12 @@ mod tests {
 
     #[test]
     fn limits_that_are_too_low_are_seen() {
-        let config = config(&[]);
+        // As many workers as the figure below is for.
+        let config = Config { workers: 2, ..config(&[]) };
         assert_eq!(open_files(&config, None).grade, Grade::Ok);
         assert_eq!(open_files(&config, Some(1 << 20)).grade, Grade::Ok);
         let low = open_files(&config, Some(1024));
-        assert!(low.grade == Grade::Warn && low.found.starts_with("1024: "));
+        assert!(low.grade == Grade::Warn && low.found.starts_with("1024: 190 connections fit"));
         assert_eq!((somaxconn(4096).grade, somaxconn(128).grade), (Grade::Ok, Grade::Warn));
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use common::config::{AdminAddr, Config};
+use common::config::{AdminAddr, Config, ListenAddr};
 use rustix::net::{AddressFamily, SocketType, bind, sockopt};
 
 use super::Finding;
@@ -27,7 +27,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.push(match &config.admin {
         AdminAddr::Tcp(addr) => port(&format!("admin {addr}"), *addr, &seen),
-        AdminAddr::Unix(path) => socket(path),
+        AdminAddr::Unix(path) => socket(path, seen.runs),
     });
     findings
 }
@@ -116,9 +116,9 @@ fn taken(
     }
 }
 
-fn socket(path: &Path) -> Finding {
+fn socket(path: &Path, answers: bool) -> Finding {
     let check = format!("admin unix:{}", path.display());
-    if UnixStream::connect(path).is_ok() {
+    if answers {
         return Finding::ok(check, "somebody answers there, so the balancer runs");
     }
     match path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(Path::is_dir) {
@@ -176,12 +176,9 @@ struct Holder {
 
 /// Who holds the port of an address; none if we may not see it.
 fn holder(addr: SocketAddr, held: &[Held]) -> Option<Holder> {
-    let same = |other: &SocketAddr| {
-        let any = addr.ip().is_unspecified() || other.ip().is_unspecified();
-        other.port() == addr.port()
-            && (any || other.ip().to_canonical() == addr.ip().to_canonical())
-    };
-    let inodes: Vec<u64> = held.iter().filter(|h| same(&h.addr)).map(|h| h.inode).collect();
+    let addr = ListenAddr(addr);
+    let inodes: Vec<u64> =
+        held.iter().filter(|held| addr.overlaps(held.addr)).map(|held| held.inode).collect();
     let names: HashMap<String, ()> =
         inodes.iter().map(|inode| (format!("socket:[{inode}]"), ())).collect();
     let pids = std::fs::read_dir("/proc")

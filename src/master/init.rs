@@ -189,8 +189,9 @@ async fn watch_ca(station: &Station) {
 }
 
 async fn tell_facts(station: &Station, progress: &mut Progress) -> anyhow::Result<()> {
+    let master = &station.settings.master;
     for client in station.clients() {
-        match announce(&station.settings.master, &client).await {
+        match announce(master, cluster_ca(master), &client).await {
             // What is missing the agent tells later.
             Ok(_) => {}
             Err(error) => progress.says(&format!("Cannot tell about the cluster: {error}")),

@@ -10,9 +10,8 @@ use tracing::{info, warn};
 pub(crate) fn apply(config: &Config) -> Budget {
     let nofile = raise();
     let wanted = config.limits.max_connections;
-    let standing = standing(worker_count(config.workers), config.listen.len());
-    let found = budget(nofile, standing, wanted, config.limits.max_connections_chosen);
-    let fitting = budget(nofile, standing, usize::MAX, false).connections;
+    let found = budget(nofile, at_rest(config), wanted, config.limits.max_connections_chosen);
+    let fitting = fitting(nofile, config);
     if found.connections > fitting {
         warn!(
             nofile,
@@ -29,6 +28,15 @@ pub(crate) fn apply(config: &Config) -> Budget {
     }
     info!(nofile, connections = found.connections, pipes = found.pipes, "limits");
     found
+}
+
+/// How many connections fit under `nofile` open files.
+pub(crate) fn fitting(nofile: u64, config: &Config) -> usize {
+    budget(nofile, at_rest(config), usize::MAX, false).connections
+}
+
+fn at_rest(config: &Config) -> u64 {
+    standing(worker_count(config.workers), config.listen.len())
 }
 
 /// The limit of open files after raising it as far as we may.

@@ -39,6 +39,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use coordinator::Join;
 use coordinator::Surroundings;
 use handover::{Claim, Giver, Heir, Outcome, Passed};
+pub(crate) use limits::fitting;
 use members::Members;
 pub(crate) use probe::PEM_BYTES_MAX;
 pub(crate) use rehearsal::rehearse;

@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::cluster::Cluster;
 use crate::admin::Report;
-use crate::cli::{ConfigOptions, no_loop};
+use crate::cli::ConfigOptions;
 
 /// What is needed to read the configuration again and to compare.
 pub(crate) struct Reloader {
@@ -67,9 +67,7 @@ impl Reloader {
     }
 
     fn read(&self, cluster: &Cluster) -> Result<(Layers, Config, ProbeMethod), String> {
-        let layers = self.options.layers().map_err(|error| error.to_string())?;
-        let config = Config::checked(&layers).map_err(|error| error.to_string())?;
-        no_loop(&config)?;
+        let (layers, config) = self.options.read()?;
         let method = cluster.method(&config)?;
         let fixed = self.layers.restart_needed_for(&layers);
         if fixed.is_empty() {

@@ -1,12 +1,13 @@
 //! The directory for what must survive a restart, and the lock that keeps it to one process.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError, metadata};
+use std::fs::{DirBuilder, File, TryLockError, metadata};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+use bootstrap::store;
 use common::config::Config;
 use rustix::fs::{Access, access};
 use tokio::time::{Instant, sleep};
@@ -19,9 +20,6 @@ const MODE: u32 = 0o700;
 
 /// The file that is locked; it holds the process id of the one who has the lock, for people.
 const LOCK: &str = "serve.lock";
-
-/// Mode of that file.
-const LOCK_MODE: u32 = 0o600;
 
 /// Longest wait for the lock: a process that was killed a moment ago may not be gone yet.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -71,7 +69,7 @@ impl Lock {
             let file = match passed.map(File::from) {
                 // It is not if the configuration names another directory meanwhile.
                 Some(file) if is_at(&file, &path) => file,
-                _ => open(&path)?,
+                _ => store::lock_file(&path)?,
             };
             loop {
                 match file.try_lock() {
@@ -105,11 +103,6 @@ impl Lock {
     pub(super) fn handle(&self) -> io::Result<OwnedFd> {
         Ok(self.0.try_clone()?.into())
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(LOCK_MODE).open(path)
 }
 
 /// Whether this is the file that stands there.

@@ -1,13 +1,14 @@
 //! The first process of a container hands nothing over: the container would end with it.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use common::status::Status;
 use tempfile::TempDir;
 
 use crate::support::admin::AdminConnection;
 use crate::support::command::{MAINSTAY, mainstay, run};
+use crate::support::process::Killed;
 use crate::support::{Backend, Behaviour, Client, eventually, skipped};
 
 /// A namespace of process ids; what is started in it ends with `unshare`.
@@ -15,7 +16,7 @@ const CONTAINER: [&str; 3] = ["--pid", "--fork", "--kill-child"];
 
 /// A balancer that is the first process of such a namespace.
 struct Contained {
-    unshare: Child,
+    _unshare: Killed,
     admin: PathBuf,
     dir: TempDir,
 }
@@ -34,21 +35,13 @@ impl Contained {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { unshare, admin, dir }
+        Self { _unshare: Killed(unshare), admin, dir }
     }
 
     fn status(&self) -> Option<Status> {
         let answer =
             AdminConnection::open(&self.admin).and_then(|mut c| c.ask("GET", "/v1/status"));
         serde_json::from_str(&answer.ok()?.body).ok()
-    }
-}
-
-impl Drop for Contained {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        self.unshare.kill().ok();
-        self.unshare.wait().ok();
     }
 }
 

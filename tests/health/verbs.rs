@@ -1,12 +1,11 @@
 //! `drain`, `undrain` and `why`: over the unix socket, over TCP with the token, and not without.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use common::status::BackendState;
 
-use crate::support::command::{MAINSTAY, Outcome, mainstay};
+use crate::support::command::{Outcome, mainstay};
+use crate::support::on_tcp::OnTcp;
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
 
 fn verb(balancer: &Balancer, verb: &str, name: &str) -> Outcome {
@@ -64,37 +63,6 @@ fn names_that_are_not_there_are_told_apart_from_those_that_are() {
     assert!(outcome.out.starts_with("[::1]:1 ([::1]:1) is PENDING"), "{}", outcome.out);
     let outcome = verb(&balancer, "drain", "[::1]:1");
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
-}
-
-/// A balancer whose admin endpoint is on TCP.
-struct OnTcp(Child);
-
-impl OnTcp {
-    /// Starts it and reads from its log where the endpoint is. Nobody reads the log after that, and
-    /// the balancer must not mind.
-    fn start(state_dir: &Path) -> (Self, String) {
-        let mut command = Command::new(MAINSTAY);
-        command
-            .args(["serve", "--join-listen", "off"])
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(["--backend", "master1=127.0.0.1:1", "--log-format", "json", "--state-dir"])
-            .arg(state_dir)
-            .stderr(Stdio::piped());
-        let mut balancer = Self(command.spawn().unwrap());
-        let log = BufReader::new(balancer.0.stderr.take().unwrap());
-        let admin = log.lines().map_while(Result::ok).find_map(|line| {
-            let (_, rest) = line.split_once("\"admin\":\"")?;
-            Some(rest.split_once('"')?.0.to_owned())
-        });
-        (balancer, admin.unwrap())
-    }
-}
-
-impl Drop for OnTcp {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! The admin endpoint: what it answers, and that nobody who asks it can disturb anybody.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::command::MAINSTAY;
+use crate::support::on_tcp::OnTcp;
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, eventually, until};
 
 fn started() -> (Backend, Balancer) {
@@ -172,33 +171,15 @@ fn two_hundred_half_sent_requests_delay_no_question_on_the_unix_socket() {
     asked_beside_holders(connect, || lives(UnixStream::connect(&balancer.admin)));
 }
 
-/// A balancer whose admin endpoint is a port.
-struct OnTcp(Child);
-
-impl Drop for OnTcp {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 #[test]
 fn two_hundred_half_sent_requests_delay_no_question_on_a_port() {
     let dir = tempfile::tempdir().unwrap();
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut command = Command::new(MAINSTAY);
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--join-listen", "off", "--probe", "tcp"])
-        .args(["--admin", &admin.to_string(), "--state-dir"])
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let _balancer = OnTcp(command.spawn().unwrap());
-    eventually("the endpoint answers", || lives(TcpStream::connect(admin)).ok());
+    let (_balancer, admin) = OnTcp::start(dir.path());
+    eventually("the endpoint answers", || lives(TcpStream::connect(&admin)).ok());
     let connect = || {
-        let stream = TcpStream::connect(admin)?;
+        let stream = TcpStream::connect(&admin)?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
-    asked_beside_holders(connect, || lives(TcpStream::connect(admin)));
+    asked_beside_holders(connect, || lives(TcpStream::connect(&admin)));
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use crate::support::admin::{AdminConnection, metric_in};
 use crate::support::command::MAINSTAY;
 use crate::support::disk::Disk;
+use crate::support::process::Killed;
 use crate::support::{Backend, Behaviour, Client, Ending, Pattern, Setup, process, skipped, until};
 
 const MIB: u64 = 1 << 20;
@@ -118,7 +119,9 @@ fn as_another(command: &str) -> String {
 }
 
 /// Holds all the pipe memory that a user without privileges may have, until it is dropped.
-struct PipeHog(std::process::Child);
+struct PipeHog {
+    _holder: Killed,
+}
 
 impl PipeHog {
     fn start() -> Option<Self> {
@@ -127,19 +130,11 @@ impl PipeHog {
                      print \"held\\n\"; <STDIN>'";
         let mut command = Command::new("sh");
         command.args(["-c", &as_another(holds)]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
+        let mut holder = Killed(command.spawn().ok()?);
         let mut said = String::new();
-        let out = child.stdout.take()?;
+        let out = holder.0.stdout.take()?;
         std::io::BufReader::new(out).read_line(&mut said).ok()?;
-        let hog = Self(child);
-        (said == "held\n").then_some(hog)
-    }
-}
-
-impl Drop for PipeHog {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        (said == "held\n").then_some(Self { _holder: holder })
     }
 }
 

@@ -1,23 +1,14 @@
 //! Log lines that nobody takes: lost and counted, while clients are served.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::support::admin::{AdminConnection, metric_in};
 use crate::support::command::MAINSTAY;
+use crate::support::process::Killed;
 use crate::support::{Backend, Behaviour, Client, eventually};
 
 /// Each drain and undrain is a line; the queue holds four thousand, the pipe some hundred.
 const LINES: usize = 5_000;
-
-/// A balancer whose log is not read.
-struct Stuck(Child);
-
-impl Drop for Stuck {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
 
 #[test]
 fn a_stuck_log_loses_lines_counts_them_and_holds_nobody_up() {
@@ -35,7 +26,7 @@ fn a_stuck_log_loses_lines_counts_them_and_holds_nobody_up() {
         .arg("--config")
         .arg(&config);
     // Nobody reads from this pipe, and it stays open.
-    let _stuck = Stuck(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let _stuck = Killed(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let ask = |path: &str| {
         let answer = AdminConnection::open(&admin).and_then(|mut admin| admin.ask("GET", path));
         answer.ok().map(|answer| answer.body)

@@ -11,6 +11,7 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod netns;
+pub(crate) mod on_tcp;
 pub(crate) mod pattern;
 pub(crate) mod process;
 pub(crate) mod refusing;

@@ -1,9 +1,24 @@
-//! What the kernel knows of a process: memory, descriptors, processor time.
+//! A process that ends with its test, and what the kernel knows of one: memory, descriptors, processor
+//! time.
 
+use std::process::Child;
 use std::time::Duration;
 
 use super::eventually;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// A process that is killed when this is dropped.
+// Not all of the targets that share this need it.
+#[allow(dead_code)]
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
 
 /// Resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> u64 {

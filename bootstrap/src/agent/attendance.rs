@@ -168,7 +168,7 @@ impl Attendance {
         if !self.told.is_due(unix_now(), ca.as_deref()) {
             return;
         }
-        let whole = match announce(&self.office.master, client).await {
+        let whole = match announce(&self.office.master, ca.clone(), client).await {
             Ok(whole) => whole,
             Err(error) => {
                 warn!(coordinator = %client.coordinator(), reason = %error,

@@ -2,6 +2,16 @@
 
 use crate::identity::KnownCoordinator;
 
+/// The facts are told again after a day, with new credentials for the coordinator: they last for 30.
+const TELL_SECONDS: u64 = 24 * 3600;
+
+/// Wait until facts that could not be told whole are told again, doubled each time: an apiserver that
+/// has just started answers in a minute or two.
+const TELL_AGAIN_SECONDS: u64 = 120;
+
+/// How often that is doubled: up to 17 hours, less than a day.
+const TELL_AGAIN_DOUBLED_MAX: u32 = 9;
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -27,13 +37,6 @@ pub(super) fn duty(known: &KnownCoordinator, now: u64, unknown: bool) -> Duty {
     }
 }
 
-/// The facts are told again after a day, with new credentials for the coordinator: they last for 30.
-const TELL_SECONDS: u64 = 24 * 3600;
-
-/// Wait until facts that could not be told whole are told again, doubled each time: an apiserver that
-/// has just started answers in a minute or two.
-const TELL_AGAIN_SECONDS: u64 = 120;
-
 /// What a coordinator was told of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -50,10 +53,10 @@ impl Told {
     pub(super) fn is_due(&self, now: u64, ca: Option<&str>) -> bool {
         let again = match self.failures {
             0 => TELL_SECONDS,
-            failures => TELL_AGAIN_SECONDS << (failures - 1).min(9),
+            failures => TELL_AGAIN_SECONDS << (failures - 1).min(TELL_AGAIN_DOUBLED_MAX),
         };
         let other = ca.is_some() && ca != self.ca.as_deref();
-        self.at == 0 || other || now >= self.at.saturating_add(again.min(TELL_SECONDS))
+        self.at == 0 || other || now >= self.at.saturating_add(again)
     }
 
     /// They were told at `now`; `whole` if nothing of them may be had later.
@@ -66,6 +69,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Seat;
 
     #[test]
     fn facts_are_told_daily_when_the_ca_changes_and_after_a_failure() {
@@ -85,8 +89,6 @@ mod tests {
         assert_eq!(waits[10..], [TELL_AGAIN_SECONDS << 9; 2]);
         assert!(!told.after(1_000, None, true).is_due(2_000, None), "whole at last");
     }
-    use crate::identity::Seat;
-
     #[test]
     fn each_moment_has_its_duty() {
         let address = "10.0.0.1".parse().unwrap();

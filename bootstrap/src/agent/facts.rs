@@ -26,12 +26,17 @@ pub fn cluster_ca(master: &Master) -> Option<String> {
     text.trim_end().ends_with("-----END CERTIFICATE-----").then_some(text)
 }
 
-/// Tells a coordinator. Without a kubeconfig it learns masters by registration only, so a failure
-/// there is a warning. Whether that was all: else there may be a kubeconfig later.
+/// Tells a coordinator, with the CA as [`cluster_ca`] read it. Without a kubeconfig it learns masters by
+/// registration only, so a failure there is a warning. Whether that was all: else there may be a
+/// kubeconfig later.
 ///
 /// # Errors
 /// [`ClientError`]
-pub async fn announce(master: &Master, client: &JoinClient) -> Result<bool, ClientError> {
+pub async fn announce(
+    master: &Master,
+    ca: Option<String>,
+    client: &JoinClient,
+) -> Result<bool, ClientError> {
     let (kubeconfig, whole) = match observer(master).await {
         Ok(kubeconfig) => (Some(kubeconfig), true),
         Err(error) => {
@@ -40,7 +45,7 @@ pub async fn announce(master: &Master, client: &JoinClient) -> Result<bool, Clie
             (None, !error.may_work_later())
         }
     };
-    client.announce(&ClusterFacts { ca: cluster_ca(master), kubeconfig }).await?;
+    client.announce(&ClusterFacts { ca, kubeconfig }).await?;
     Ok(whole)
 }
 

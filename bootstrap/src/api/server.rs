@@ -68,15 +68,8 @@ pub async fn serve(
                 tasks.spawn_until_stopped("join connection", async move {
                     let _counted = api.counts().connection();
                     let conversation = converse(&api, config, (stream, peer), &place);
-                    let lasts = async {
-                        tokio::select! {
-                            biased;
-                            () = conversation => {}
-                            () = place.sent_away() => {}
-                        }
-                    };
-                    // A client that goes away or is cut off is no event worth a line.
-                    timeout(CONNECTION_MAX, lasts).await.ok();
+                    // Cut off after that time, which is no event worth a line either.
+                    timeout(CONNECTION_MAX, place.host(conversation)).await.ok();
                 });
             }
             Err(error) => {

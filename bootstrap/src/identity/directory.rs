@@ -1,9 +1,9 @@
 //! The agent's state directory: one file, and locks so that two programs do not undo each other's
 //! work.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::member::Identity;
@@ -161,9 +161,8 @@ impl AgentDir {
     }
 
     fn lock_file(&self, name: &str) -> Result<File, DirError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        file.open(self.path.join(name)).map_err(|source| DirError::unusable(&self.path, source))
+        let file = store::lock_file(&self.path.join(name));
+        file.map_err(|source| DirError::unusable(&self.path, source))
     }
 }
 

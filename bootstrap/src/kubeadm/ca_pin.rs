@@ -62,6 +62,12 @@ impl CaPin {
         certificates.iter().flat_map(|der| pem::encode("CERTIFICATE", der).to_vec()).collect()
     }
 
+    /// Whether one of these CAs is not among the known ones.
+    #[must_use]
+    pub fn any_new(cas: &[Self], known: &[Self]) -> bool {
+        cas.iter().any(|ca| !known.contains(ca))
+    }
+
     /// kubeadm's rule: a cluster is trusted if any of its CAs has any of the pins.
     #[must_use]
     pub fn any_matches(cas: &[Self], allowed: &[Self]) -> bool {

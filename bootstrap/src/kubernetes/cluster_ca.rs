@@ -76,8 +76,7 @@ impl ClusterCa {
     /// Whether it has a certificate that the other lacks.
     fn adds_to(&self, other: &Self) -> bool {
         let pins = |ca: &Self| CaPin::of_bundle(&ca.pem).unwrap_or_default();
-        let known = pins(other);
-        pins(self).iter().any(|pin| !known.contains(pin))
+        CaPin::any_new(&pins(self), &pins(other))
     }
 
     /// Keeps it for the next run; a disk that fails costs the next start a question.

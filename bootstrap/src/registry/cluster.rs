@@ -58,6 +58,11 @@ impl ClusterRecord {
         if !self.pinned.is_empty() {
             return self.pinned.clone();
         }
+        self.learnt()
+    }
+
+    /// The pins of the CA that is known, if one is.
+    fn learnt(&self) -> Vec<CaPin> {
         // It was read when it was learnt.
         self.ca.as_ref().and_then(|pem| CaPin::of_bundle(pem.as_bytes()).ok()).unwrap_or_default()
     }
@@ -117,7 +122,7 @@ impl ClusterRecord {
             let pins = CaPin::of_bundle(pem.as_bytes())
                 .map_err(|error| Refused::malformed(format!("the cluster's CA: {error}")))?;
             self.agrees(&pins)?;
-            if !self.knows_all(&pins) {
+            if CaPin::any_new(&pins, &self.learnt()) {
                 let text: Vec<_> = pins.iter().map(ToString::to_string).collect();
                 learnt = Some(text.join(", "));
                 self.ca = Some(pem.to_owned());
@@ -127,11 +132,6 @@ impl ClusterRecord {
             self.kubeconfig = kubeconfig;
         }
         Ok(learnt)
-    }
-
-    fn knows_all(&self, pins: &[CaPin]) -> bool {
-        let known = self.ca.as_ref().and_then(|pem| CaPin::of_bundle(pem.as_bytes()).ok());
-        known.is_some_and(|known| pins.iter().all(|pin| known.contains(pin)))
     }
 }
 

@@ -127,8 +127,7 @@ impl Config {
     /// A configured backend that is this machine itself: a connection to it would come back to us.
     #[must_use]
     pub fn loops(&self, own: &OwnAddresses) -> Option<&Member> {
-        let ours = |member: &&Member| self.listen.iter().any(|addr| addr.accepts(member.addr, own));
-        self.backends.iter().find(ours)
+        looping(&self.listen, &self.backends, own)
     }
 
     /// Parses every value.
@@ -350,14 +349,21 @@ impl Raw<'_> {
             return Err(self.wrong(key, format!("two backends are named `{twice}`")));
         }
         // Whoever starts asks the interfaces too.
-        let loopback = OwnAddresses::default();
-        let own = |member: &&Member| listen.iter().any(|addr| addr.accepts(member.addr, &loopback));
-        if let Some(member) = members.iter().find(own) {
+        if let Some(member) = looping(listen, &members, &OwnAddresses::default()) {
             let reason = format!("`{}` is our own listening address: a loop", member.addr);
             return Err(self.wrong(key, reason));
         }
         Ok(members)
     }
+}
+
+/// The first member at which a machine with these addresses would meet itself.
+fn looping<'a>(
+    listen: &[ListenAddr],
+    members: &'a [Member],
+    own: &OwnAddresses,
+) -> Option<&'a Member> {
+    members.iter().find(|member| listen.iter().any(|addr| addr.accepts(member.addr, own)))
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
