@@ -190,8 +190,9 @@ async fn watch_ca(station: &Station) {
 
 async fn tell_facts(station: &Station, progress: &mut Progress) -> anyhow::Result<()> {
     let master = &station.settings.master;
+    let ca = cluster_ca(master);
     for client in station.clients() {
-        match announce(master, cluster_ca(master), &client).await {
+        match announce(master, ca.clone(), &client).await {
             // What is missing the agent tells later.
             Ok(_) => {}
             Err(error) => progress.says(&format!("Cannot tell about the cluster: {error}")),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use common::status::BackendState;
@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::pki::Pki;
 use crate::stand_in;
+use crate::support::process::Killed;
 use crate::support::refusing::bound;
 use crate::support::{Balancer, Host, Setup, until};
 
@@ -29,7 +30,7 @@ pub(crate) struct Master {
 }
 
 struct Running {
-    child: Child,
+    child: Killed,
     tell: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
 }
@@ -75,9 +76,9 @@ impl Master {
             .env(stand_in::ADDRESS, self.addr.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let tell = child.stdin.take().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = Killed(command.spawn().unwrap());
+        let tell = child.0.stdin.take().unwrap();
+        let said = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let mut running = Running { child, tell, said };
         running.wait_for(stand_in::LISTENS);
         self.running = Some(running);
@@ -109,7 +110,7 @@ impl Master {
     pub(crate) fn stop(&mut self, after: Duration) {
         self.tell(&format!("stop {}", after.as_millis()));
         let mut running = self.running.take().unwrap();
-        running.child.wait().unwrap();
+        running.child.0.wait().unwrap();
     }
 
     /// It stands still and handshakes are not answered either, as if its cable was cut.
@@ -126,7 +127,7 @@ impl Master {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.running.as_ref().unwrap().child.id()).unwrap();
+        let id = i32::try_from(self.running.as_ref().unwrap().child.0.id()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 }
@@ -135,14 +136,6 @@ impl Running {
     fn wait_for(&mut self, text: &str) {
         let found = self.said.by_ref().any(|line| line.unwrap().contains(text));
         assert!(found, "the stand-in ended");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use common::status::BackendState;
 
 use crate::support::command::{Outcome, mainstay};
-use crate::support::on_tcp::OnTcp;
+use crate::support::on_tcp::start_on_tcp;
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
 
 fn verb(balancer: &Balancer, verb: &str, name: &str) -> Outcome {
@@ -69,7 +69,7 @@ fn names_that_are_not_there_are_told_apart_from_those_that_are() {
 fn over_tcp_a_verb_needs_the_token_of_the_state_directory() {
     let dir = tempfile::tempdir().unwrap();
     let (state, empty) = (dir.path().join("state"), dir.path().join("empty"));
-    let (_balancer, admin) = OnTcp::start(&state);
+    let (_balancer, admin) = start_on_tcp(&state);
     let run = |verb, state: &Path| {
         let state = state.to_str().unwrap();
         mainstay(dir.path(), &[verb, "master1", "--admin", &admin, "--state-dir", state])

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::on_tcp::OnTcp;
+use crate::support::on_tcp::start_on_tcp;
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, eventually, until};
 
 fn started() -> (Backend, Balancer) {
@@ -174,7 +174,7 @@ fn two_hundred_half_sent_requests_delay_no_question_on_the_unix_socket() {
 #[test]
 fn two_hundred_half_sent_requests_delay_no_question_on_a_port() {
     let dir = tempfile::tempdir().unwrap();
-    let (_balancer, admin) = OnTcp::start(dir.path());
+    let (_balancer, admin) = start_on_tcp(dir.path());
     eventually("the endpoint answers", || lives(TcpStream::connect(&admin)).ok());
     let connect = || {
         let stream = TcpStream::connect(&admin)?;
