@@ -4,6 +4,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::events::EventKind;
@@ -12,7 +13,7 @@ use tracing::{error, info};
 
 use crate::balancer::Balancer;
 use crate::handover::{PortRecord, PortSockets};
-use crate::listener::{BindError, Ports};
+use crate::ports::{BindError, Ports};
 
 /// The ports and the accept loops, if they are open.
 #[derive(Debug)]
@@ -78,8 +79,9 @@ impl Balancer {
         // All of them before anybody accepts, so that a shortage leaves nobody behind who does.
         let listeners: Vec<Vec<_>> = listeners.iter().map(handles).collect::<Result<_, _>>()?;
         let token = CancellationToken::new();
+        let seats: Arc<[_]> = self.workers().iter().map(|worker| worker.seat.clone()).collect();
         for (worker, listeners) in self.workers().iter().zip(listeners) {
-            worker.accept(self.shared(), listeners, &token);
+            worker.accept(self.shared(), listeners, &token, &seats);
         }
         Ok(token)
     }

@@ -14,6 +14,7 @@ pub mod budget;
 mod crowd;
 mod gate;
 pub mod listener;
+pub mod ports;
 pub mod socket_options;
 pub mod worker;
 

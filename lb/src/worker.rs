@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,14 +33,32 @@ use crate::socket_options::reset_on_close;
 /// Time between two sweeps: the grain of idle times and of the byte counts that are shown.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A client is left to the worker that accepted it while that has at most a quarter more than the one
+/// with the fewest: to give it to another thread costs a wake-up.
+const LEEWAY: usize = 4;
+
 /// What the tasks of one worker share.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
     pub(crate) sessions: Arc<Sessions>,
     tasks: Tasks,
+    runtime: Handle,
 }
 
 impl Seat {
+    /// Where the next client shall be served: here, unless another worker has clearly fewer to serve.
+    pub(crate) fn or_fewer<'a>(&'a self, seats: &'a [Self]) -> &'a Self {
+        let fewest = seats.iter().min_by_key(|seat| seat.tasks.running()).unwrap_or(self);
+        let least = fewest.tasks.running();
+        if self.tasks.running() > least + least / LEEWAY { fewest } else { self }
+    }
+
+    /// Lets this worker's runtime watch the socket of a client.
+    pub(crate) fn watch(&self, client: OwnedFd) -> io::Result<TcpStream> {
+        let _entered = self.runtime.enter();
+        TcpStream::from_std(client.into())
+    }
+
     /// Starts the task of one client connection.
     pub(crate) fn serve(
         &self,
@@ -50,7 +69,7 @@ impl Seat {
     ) {
         let establishing = establish(Arc::clone(shared), Arc::clone(&self.sessions), client, addr);
         let phase = Phase::Establishing(Box::pin(establishing));
-        self.tasks.spawn(ClientTask { phase, permit: Some(permit) });
+        self.tasks.spawn_on(&self.runtime, ClientTask { phase, permit: Some(permit) });
     }
 }
 
@@ -144,7 +163,6 @@ async fn establish(
 /// A thread of the data path.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    runtime: Handle,
     pub(crate) seat: Seat,
     stop: CancellationToken,
     thread: JoinHandle<()>,
@@ -160,34 +178,37 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(until.cancelled()))?;
-        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new() };
+        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new(), runtime: handle };
         let (shared, sessions) = (Arc::clone(shared), Arc::clone(&seat.sessions));
-        seat.tasks.spawn_anew_on(&handle, "sweep", move || {
+        seat.tasks.spawn_anew_on(&seat.runtime, "sweep", move || {
             sweep_loop(Arc::clone(&shared), Arc::clone(&sessions), number == 0)
         });
-        Ok(Self { runtime: handle, seat, stop, thread })
+        Ok(Self { seat, stop, thread })
     }
 
-    /// Accepts on `listeners` until `gate` is cancelled.
+    /// Accepts on `listeners` until `gate` is cancelled, for all of the `seats`.
     pub(crate) fn accept(
         &self,
         shared: &Arc<Shared>,
         listeners: Vec<std::net::TcpListener>,
         gate: &CancellationToken,
+        seats: &Arc<[Seat]>,
     ) {
         for listener in listeners {
             let (shared, seat, gate) = (Arc::clone(shared), self.seat.clone(), gate.clone());
+            let seats = Arc::clone(seats);
             let (mut listener, mut waiting) = (Some(listener), None);
             // The gate keeps the port open: without anybody who accepts, clients would wait for ever.
-            self.seat.tasks.spawn_anew_on(&self.runtime, "accept", move || {
+            self.seat.tasks.spawn_anew_on(&self.seat.runtime, "accept", move || {
                 let (shared, seat, gate) = (Arc::clone(&shared), seat.clone(), gate.clone());
+                let seats = Arc::clone(&seats);
                 if let Some(listener) = listener.take() {
                     waiting = watched(listener);
                 }
                 let waiting = waiting.clone();
                 async move {
                     if let Some(waiting) = waiting {
-                        gate.run_until_cancelled(accept_loop(shared, seat, waiting)).await;
+                        gate.run_until_cancelled(accept_loop(shared, seat, waiting, seats)).await;
                     }
                 }
             });
@@ -201,7 +222,7 @@ impl Worker {
 
     /// Runs a task on this worker's thread.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.seat.tasks.spawn_on(&self.runtime, task);
+        self.seat.tasks.spawn_on(&self.seat.runtime, task);
     }
 
     /// Lets the sessions of this worker stand still, then runs `done`.
@@ -310,16 +331,14 @@ mod tests {
         client.read_exact(&mut [0; 4]).await.unwrap();
     }
 
-    /// Panics of a session's task, in the midst of the list of sessions, and of who accepts.
-    #[tokio::test]
-    async fn a_panic_on_a_worker_ends_nothing_but_its_task() {
+    /// A balancer of two workers before a backend that echoes.
+    async fn two_workers(tasks: &Tasks) -> Balancer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let member = Member {
             name: "echo".to_owned(),
             addr: listener.local_addr().unwrap(),
             source: Source::Static,
         };
-        let tasks = Tasks::new();
         tasks.spawn_until_stopped("echo", echo(listener, tasks.clone()));
         let text = "listen = [\"127.0.0.1:0\"]\nworkers = 2\n";
         let layers = Layers::from_text(text, Path::new("mainstay.toml")).unwrap();
@@ -330,6 +349,37 @@ mod tests {
         let entry = Entry { backend, rank: Rank::Usual, slow_start: None };
         balancer.pool().publish(BackendSet { generation: 1, entries: vec![entry] });
         balancer.open().unwrap();
+        balancer
+    }
+
+    /// However the kernel wakes the workers, and also when all sessions of one end.
+    #[tokio::test]
+    async fn each_worker_serves_its_share() {
+        let tasks = Tasks::new();
+        let balancer = two_workers(&tasks).await;
+        let mut sessions = Vec::new();
+        for round in 0..2 {
+            for _ in 0..40 {
+                let mut client = TcpStream::connect(balancer.listen()[0]).await.unwrap();
+                talk(&mut client).await;
+                sessions.push(client);
+            }
+            let counts: Vec<_> = balancer.workers().iter().map(Worker::tasks).collect();
+            let (most, least) = (counts[0].max(counts[1]), counts[0].min(counts[1]));
+            assert!(most <= least + least / LEEWAY + 1, "round {round}: {counts:?}");
+            balancer.workers()[0].seat.sessions.cut(CloseReason::Idle, |_| true);
+        }
+        drop(sessions);
+        balancer.emptied().await;
+        balancer.stop();
+        tasks.stop();
+    }
+
+    /// Panics of a session's task, in the midst of the list of sessions, and of who accepts.
+    #[tokio::test]
+    async fn a_panic_on_a_worker_ends_nothing_but_its_task() {
+        let tasks = Tasks::new();
+        let balancer = two_workers(&tasks).await;
         let addr = balancer.listen()[0];
         let mut sessions = Vec::new();
         for _ in 0..8 {
