@@ -233,6 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn at_most_four_workers_share_a_socket() {
+        for (workers, sockets) in [(1, 1), (2, 1), (4, 1), (5, 2), (8, 2), (9, 3), (64, 16)] {
+            let ports = Ports::bind(&[any_port()], workers).unwrap();
+            let mut sharing = std::collections::HashMap::new();
+            for handle in &ports.groups[0].waiting {
+                *sharing
+                    .entry(rustix::net::sockopt::socket_cookie(handle).unwrap())
+                    .or_insert(0) += 1;
+            }
+            assert_eq!(sharing.values().sum::<usize>(), workers);
+            assert_eq!(sharing.len(), sockets, "{workers} workers");
+            assert!(sharing.values().all(|handles| *handles <= WORKERS_OF_A_SOCKET));
+        }
+    }
+
+    #[test]
     fn nobody_takes_a_port_that_is_closed() {
         let mut ports = Ports::bind(&[any_port()], 2).unwrap();
         let addr = ports.addrs().next().unwrap();

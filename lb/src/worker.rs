@@ -1,4 +1,4 @@
-//! The threads that move bytes: each with a runtime, listening sockets and sessions of its own.
+//! The threads that move bytes: each with a runtime and sessions of its own.
 //!
 //! Nothing else runs on them, so no admin request, log file or Kubernetes answer can delay a byte.
 
