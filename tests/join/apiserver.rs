@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use parking_lot::Mutex;
@@ -137,20 +137,27 @@ impl Etcd {
 /// kubelet of one machine: runs its apiserver while there is a manifest for it.
 pub(crate) struct Kubelet {
     stop: Arc<AtomicBool>,
+    served: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Kubelet {
     pub(crate) fn start(kubernetes: &Path, addr: SocketAddr, etcd: Arc<Etcd>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let run = Run {
             manifest: kubernetes.join("manifests/kube-apiserver.yaml"),
             pki: kubernetes.join("pki"),
             addr,
             etcd,
             stop: Arc::clone(&stop),
+            served: Arc::clone(&served),
         };
         std::thread::spawn(move || run.forever());
-        Self { stop }
+        Self { stop, served }
+    }
+
+    /// When its apiserver ran last.
+    pub(crate) fn served(&self) -> Option<Instant> {
+        *self.served.lock()
     }
 }
 
@@ -166,6 +173,7 @@ struct Run {
     addr: SocketAddr,
     etcd: Arc<Etcd>,
     stop: Arc<AtomicBool>,
+    served: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Run {
@@ -191,6 +199,7 @@ impl Run {
         let listener = TcpListener::from(socket);
         listener.set_nonblocking(true).unwrap();
         while self.pod().as_deref() == Some(pod) && !self.stop.load(Ordering::Relaxed) {
+            *self.served.lock() = Some(Instant::now());
             let Ok((stream, _)) = listener.accept() else {
                 std::thread::sleep(LOOK);
                 continue;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +24,7 @@ const APISERVER_PORT: u16 = 6443;
 /// A machine.
 pub(crate) struct Machine {
     pub(crate) name: String,
-    _kubelet: Kubelet,
+    kubelet: Kubelet,
     addr: SocketAddr,
     place: Place,
     dir: TempDir,
@@ -51,7 +52,7 @@ impl Machine {
         fs::write(&kubeadm, kubeadm::script(dir.path(), version)).unwrap();
         fs::set_permissions(&kubeadm, PermissionsExt::from_mode(0o755)).unwrap();
         let kubelet = Kubelet::start(&dir.path().join("kubernetes"), addr, Arc::clone(etcd));
-        Self { name: name.to_owned(), _kubelet: kubelet, addr, place, dir }
+        Self { name: name.to_owned(), kubelet, addr, place, dir }
     }
 
     /// Of its apiserver.
@@ -88,6 +89,11 @@ impl Machine {
     /// Whether kubelet runs its apiserver.
     pub(crate) fn is_master(&self) -> bool {
         self.path("kubernetes/manifests/kube-apiserver.yaml").exists()
+    }
+
+    /// Whether its apiserver ran in the time before now.
+    pub(crate) fn served_within(&self, time: Duration) -> bool {
+        self.kubelet.served().is_some_and(|served| served.elapsed() < time)
     }
 
     /// Stops or starts its apiserver, as kubelet does when the manifest goes or comes.
