@@ -12,7 +12,7 @@ use bootstrap::authority::Authority;
 use bootstrap::coordinator::{Coordinator, CoordinatorHandle, Knowledge};
 use bootstrap::kubeadm::CaPin;
 use bootstrap::sources::Registered;
-use common::config::Config;
+use common::config::{Config, ListenAddr};
 use common::coordinator::CoordinatorStatus;
 use common::events::Journal;
 use common::{HealthFeed, Member, Source, Tasks};
@@ -163,13 +163,9 @@ async fn bind(
 }
 
 fn api_settings(config: &Config, balancer: &Balancer) -> ApiSettings {
-    let port = balancer
-        .listen()
-        .first()
-        .map_or(common::config::address::APISERVER_PORT, |addr| addr.port());
     ApiSettings {
         endpoint: config.join.endpoint.clone(),
-        balancer_port: port,
+        listen: balancer.listen().iter().copied().map(ListenAddr).collect(),
         allow: config.join.allow.clone(),
     }
 }

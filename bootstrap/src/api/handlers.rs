@@ -1,14 +1,16 @@
 //! The answers of the join API. Each is: check what came, ask the registry, say it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::OwnAddresses;
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Failure, ok};
-use super::{Caller, JoinApi};
+use super::{ApiSettings, Caller, JoinApi};
 use crate::authority::{Authority, CertificateRequest};
 use crate::kubeadm::CaPin;
 use crate::protocol::{
@@ -91,8 +93,7 @@ async fn try_register(
             .map_err(|error| Failure::malformed(format!("the cluster's CA: {error}")))?,
         None => Vec::new(),
     };
-    let allow = api.settings.borrow().allow.clone();
-    let address = policy::address(caller.peer.ip(), wish.address, wish.port, &allow)?;
+    let address = apiserver_address(&api.settings.borrow(), caller, &wish)?;
     let claim = Claim {
         name: wish.name,
         address,
@@ -115,6 +116,18 @@ async fn try_register(
         })
         .await??;
     registered(api, caller, &record, &request).await
+}
+
+fn apiserver_address(
+    settings: &ApiSettings,
+    caller: &Caller,
+    wish: &Registration,
+) -> Result<SocketAddr, Refused> {
+    let address = policy::address(caller.peer.ip(), wish.address, wish.port, &settings.allow)?;
+    // Where they cannot be read, the loopback addresses still are known.
+    let own = OwnAddresses::read().unwrap_or_default();
+    policy::no_loop(address, &settings.listen, &own)?;
+    Ok(address)
 }
 
 /// A request for a certificate of this name, signed by its key.

@@ -15,6 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::config::ListenAddr;
+use common::config::address::APISERVER_PORT;
 use common::places::Place;
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -33,8 +35,8 @@ pub struct ApiSettings {
     /// `HOST:PORT` of the control plane as kubeadm shall know it; none: the address that the master
     /// reached, with the balancer's port.
     pub endpoint: Option<String>,
-    /// The balancer's port.
-    pub balancer_port: u16,
+    /// Where the balancer listens.
+    pub listen: Vec<ListenAddr>,
     /// Networks of which a master may name an address that is not its own.
     pub allow: Vec<IpNet>,
 }
@@ -108,7 +110,8 @@ impl JoinApi {
     fn endpoint(&self, local: SocketAddr) -> String {
         let settings = self.settings.borrow();
         settings.endpoint.clone().unwrap_or_else(|| {
-            SocketAddr::new(local.ip().to_canonical(), settings.balancer_port).to_string()
+            let port = settings.listen.first().map_or(APISERVER_PORT, |addr| addr.0.port());
+            SocketAddr::new(local.ip().to_canonical(), port).to_string()
         })
     }
 

@@ -1,8 +1,10 @@
 //! Which address a master may name as its apiserver's: its own, or one that the operator allows. So
-//! nobody makes the balancer dial, or send clients to, a stranger.
+//! nobody makes the balancer dial, or send clients to, a stranger or itself.
 
 use std::net::{IpAddr, SocketAddr};
 
+use common::OwnAddresses;
+use common::config::ListenAddr;
 use ipnet::IpNet;
 
 use super::refusal::Refused;
@@ -34,6 +36,25 @@ pub fn address(
     )))
 }
 
+/// Keeps the balancer from sending clients to itself: it listens on `listen`, on a machine with the
+/// addresses `own`.
+///
+/// # Errors
+/// [`Refused`] if `address` is one of them.
+pub fn no_loop(
+    address: SocketAddr,
+    listen: &[ListenAddr],
+    own: &OwnAddresses,
+) -> Result<(), Refused> {
+    if listen.iter().any(|it| it.accepts(address, own)) {
+        return Err(Refused::malformed(format!(
+            "{address} is the balancer itself, clients would go in a circle; name the address and \
+             port of the apiserver (--advertise-address, --apiserver-port)"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +82,24 @@ mod tests {
             assert_eq!(got.ok(), expected, "{peer} {wanted:?}");
         }
         assert!(address(ip("10.0.0.1"), None, 0, &[]).is_err());
+    }
+
+    #[test]
+    fn never_the_balancer_itself() {
+        let own: OwnAddresses = ["10.0.0.10".parse().unwrap()].into_iter().collect();
+        let table = [
+            ("[::]:6443", "10.0.0.10:6443", false),
+            ("[::]:6443", "127.0.0.1:6443", false),
+            ("[::]:6443", "10.0.0.10:7443", true),
+            ("[::]:6443", "10.0.0.1:6443", true),
+            ("10.0.0.10:6443", "10.0.0.10:6443", false),
+            // An apiserver beside the balancer, each on its own address.
+            ("10.0.0.100:6443", "10.0.0.10:6443", true),
+        ];
+        for (listen, wanted, allowed) in table {
+            let listen = [ListenAddr::parse(listen).unwrap()];
+            let got = no_loop(wanted.parse().unwrap(), &listen, &own);
+            assert_eq!(got.is_ok(), allowed, "{listen:?} {wanted}");
+        }
     }
 }

@@ -59,6 +59,9 @@ async fn nobody_takes_a_name_or_an_address_of_another() {
     let token = TOKEN.parse().unwrap();
     let allowed = lab.stranger().register(Some(&token), &elsewhere).await.unwrap();
     assert_eq!(allowed.address.to_string(), "10.0.0.9:7001");
+    let balancer = Machine::new("master-2", 6443).wish(Intent::Join);
+    let (status, said) = refused(&lab, Some(TOKEN), &balancer).await;
+    assert!(status == StatusCode::BAD_REQUEST && said.contains("the balancer itself"), "{said}");
     let second_first = Machine::new("master-3", 7003).wish(Intent::Init);
     let (status, said) = refused(&lab, Some(TOKEN), &second_first).await;
     assert!(status == StatusCode::CONFLICT && said.contains("cannot be the first"), "{said}");

@@ -13,6 +13,7 @@ use bootstrap::identity::MemberKey;
 use bootstrap::kubeadm::CaPin;
 use bootstrap::protocol::{Intent, Registered, Registration};
 use bootstrap::registry::tickets::Terms;
+use common::config::ListenAddr;
 use common::events::Journal;
 use common::status::BackendState;
 use common::{MemberState, Tasks};
@@ -67,8 +68,10 @@ impl Lab {
         let (coordinator, handle) =
             Coordinator::open(dir, Vec::new(), feed, Journal::new()).unwrap();
         tasks.spawn_until_stopped("coordinator", coordinator.run());
-        let (settings, changes) =
-            watch::channel(ApiSettings { balancer_port: 6443, ..ApiSettings::default() });
+        let (settings, changes) = watch::channel(ApiSettings {
+            listen: vec![ListenAddr::parse(":6443").unwrap()],
+            ..ApiSettings::default()
+        });
         let api = JoinApi::new(authority, handle, changes);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
