@@ -2,26 +2,25 @@
 //! says why, and the next try may do better.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 
 use crate::giver::{ask, fail, hand_over, upgrade_of};
 use crate::support::balancer::{CONFIG, PROGRAM};
-use crate::support::command::{MAINSTAY, mainstay};
+use crate::support::command::{MAINSTAY, install, install_script, mainstay};
 use crate::support::{Backend, Balancer, Behaviour, Client, Setup, until};
 
 /// Puts a shell script in the place of the program, as an upgrade puts a newer one there.
 pub(crate) fn replace_by_script(balancer: &Balancer, script: &str) {
     let new = balancer.dir().join("new");
-    fs::write(&new, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(script, &new);
     fs::rename(new, balancer.dir().join(PROGRAM)).unwrap();
 }
 
 fn replace_by_program(balancer: &Balancer) {
     let new = balancer.dir().join("new");
-    fs::copy(MAINSTAY, &new).unwrap();
+    install(Path::new(MAINSTAY), &new);
     fs::rename(new, balancer.dir().join(PROGRAM)).unwrap();
 }
 

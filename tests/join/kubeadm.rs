@@ -35,10 +35,10 @@ pub(crate) fn script(machine: &Path, version: &str) -> String {
     let me = std::env::current_exe().unwrap();
     let (me, machine) = (me.display(), machine.display());
     format!(
-        "#!/bin/sh\n[ \"$1\" = version ] && {{ [ \"$2 $3\" = '-o short' ] && echo {version}; exit; }}\n\
+        "[ \"$1\" = version ] && {{ [ \"$2 $3\" = '-o short' ] && echo {version}; exit; }}\n\
          export {MACHINE}='{machine}'\n\
          {ARGUMENTS}=\"$(printf '%s\\n' \"$@\")\"\nexport {ARGUMENTS}\n\
-         exec '{me}' kubeadm::stand_in --exact --ignored --nocapture\n"
+         exec '{me}' kubeadm::stand_in --exact --ignored --nocapture"
     )
 }
 

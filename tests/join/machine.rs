@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use crate::apiserver::{Etcd, Kubelet};
 use crate::balancer::keep;
 use crate::kubeadm;
 use crate::place::Place;
+use crate::support::command::install_script;
 use crate::support::{Host, eventually, until};
 
 /// Where an apiserver listens if nobody says otherwise.
@@ -49,8 +49,7 @@ impl Machine {
         fs::create_dir(dir.path().join("kubernetes")).unwrap();
         fs::write(dir.path().join("version"), version).unwrap();
         let kubeadm = dir.path().join("kubeadm");
-        fs::write(&kubeadm, kubeadm::script(dir.path(), version)).unwrap();
-        fs::set_permissions(&kubeadm, PermissionsExt::from_mode(0o755)).unwrap();
+        install_script(&kubeadm::script(dir.path(), version), &kubeadm);
         let kubelet = Kubelet::start(&dir.path().join("kubernetes"), addr, Arc::clone(etcd));
         Self { name: name.to_owned(), kubelet, addr, place, dir }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::command::{MAINSTAY, Outcome, mainstay, run};
+use crate::support::command::{MAINSTAY, Outcome, install, mainstay, run};
 use crate::support::{make_fifo, skipped};
 
 fn fixtures() -> PathBuf {
@@ -168,7 +168,7 @@ fn a_file_of_somebody_else_is_refused_by_the_system() {
     std::fs::write(&secret, "stream { }").unwrap();
     std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
     let copy = dir.path().join("mainstay");
-    std::fs::copy(crate::support::command::MAINSTAY, &copy).unwrap();
+    install(Path::new(MAINSTAY), &copy);
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--clear-groups"]).arg(&copy).arg("import").arg(&secret);
     assert_ends(&run(nobody), 77, "secret.conf; run as root");

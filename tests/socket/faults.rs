@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::support::admin::{AdminConnection, metric_in};
-use crate::support::command::MAINSTAY;
+use crate::support::command::{MAINSTAY, install_script};
 use crate::support::disk::Disk;
 use crate::support::process::Killed;
 use crate::support::{Backend, Behaviour, Client, Ending, Pattern, Setup, process, skipped, until};
@@ -152,8 +151,7 @@ fn over_the_share_of_pipe_memory_bulk_is_copied() {
     let program = place.path().join("mainstay-as-another");
     let script = as_another(&format!("{MAINSTAY} \"$@\""));
     let open = "for word; do case $word in unix:*) chmod 777 $(dirname ${word#unix:});; esac; done";
-    std::fs::write(&program, format!("#!/bin/sh\n{open}\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&format!("{open}\n{script}"), &program);
 
     let backend = Backend::new(Behaviour::ReceiveThenSend(LENGTH));
     let balancer = Setup::backends(&[backend.addr]).program(program).start();

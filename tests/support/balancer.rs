@@ -119,7 +119,7 @@ impl Setup {
         let mut program = self.program.clone().unwrap_or_else(|| PathBuf::from(MAINSTAY));
         if self.own_copy {
             let copy = dir.path().join(PROGRAM);
-            std::fs::copy(&program, &copy).unwrap();
+            super::command::install(&program, &copy);
             program = copy;
         }
         let mut command = self.command(&program);

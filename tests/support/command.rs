@@ -9,6 +9,21 @@ use super::eventually;
 /// The program under test.
 pub(crate) const MAINSTAY: &str = env!("CARGO_BIN_EXE_mainstay");
 
+/// Puts a copy of a program there. Another process writes it: a file that this one has open for
+/// writing is inherited by whatever another thread starts just then, and "Text file busy".
+pub(crate) fn install(program: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).arg(program).arg(to).status();
+    assert!(status.unwrap().success(), "{} to {}", program.display(), to.display());
+}
+
+/// Puts a shell script there; see [`install`].
+pub(crate) fn install_script(text: &str, to: &Path) {
+    let source = to.with_extension("source");
+    std::fs::write(&source, format!("#!/bin/sh\n{text}\n")).unwrap();
+    install(&source, to);
+    std::fs::remove_file(source).unwrap();
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
