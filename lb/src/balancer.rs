@@ -21,6 +21,7 @@ use crate::dial::DialLimits;
 use crate::gate::Gate;
 use crate::handover::Counters;
 use crate::ledger::{Ledger, LedgerCounts, Slot};
+use crate::listener::Scarcity;
 use crate::pool::Pool;
 use crate::ports::{BindError, Ports};
 use crate::rebalance::RebalanceSettings;
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) tools: Arc<RelayTools>,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) scarcity: Scarcity,
     /// Clients that came from another process when every place was taken.
     pub(crate) without_place: AtomicUsize,
     pub(crate) crowd: Crowd,
@@ -189,6 +191,7 @@ impl Balancer {
             settings: ArcSwap::from_pointee(Settings::from(config)),
             tools: Arc::new(tools),
             permits: Arc::new(Semaphore::new(limit)),
+            scarcity: Scarcity::default(),
             without_place: AtomicUsize::new(0),
             crowd: Crowd::default(),
             open: AtomicUsize::new(0),

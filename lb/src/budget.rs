@@ -22,8 +22,8 @@ pub struct Budget {
     pub pipes: usize,
 }
 
-/// Descriptors that `workers` have from their start: one socket for each of the addresses, and a
-/// second handle of it.
+/// Descriptors that `workers` have from their start: a handle of a socket for each of the
+/// addresses, and a second one of it.
 #[must_use]
 pub fn standing(workers: usize, addresses: usize) -> u64 {
     let of_a_worker = (addresses as u64).saturating_mul(2).saturating_add(OF_A_WORKER);

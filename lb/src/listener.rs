@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{SockRef, Socket};
 use tokio::io::Interest;
@@ -30,31 +32,40 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long after a failed accept each client is accepted only with a descriptor for its backend.
 const SCARCE: Duration = Duration::from_secs(5);
 
-/// Want of descriptors or memory, as failed accepts tell it.
+/// How long a client that waits for a place is taken to wait still: another worker may have it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Want of descriptors or memory, as the failed accepts of all workers tell it.
 #[derive(Debug, Default)]
-struct Scarcity {
-    pause: Option<Duration>,
-    until: Option<Instant>,
-}
+pub(crate) struct Scarcity(Mutex<Option<Instant>>);
 
 impl Scarcity {
-    /// An accept failed. The pause that follows doubles up to 0.2 s.
-    fn failed(&mut self, now: Instant) -> Duration {
-        let pause = self.pause.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
-        self.pause = Some(pause);
-        self.until = Some(now + SCARCE);
-        pause
-    }
-
-    /// The next pause is short again.
-    fn accepted(&mut self) {
-        self.pause = None;
+    /// An accept failed.
+    fn begins(&self, now: Instant) {
+        *self.0.lock() = Some(now + SCARCE);
     }
 
     /// Whether one failed lately.
-    fn lasts(&mut self) -> bool {
-        self.until = self.until.filter(|until| Instant::now() < *until);
-        self.until.is_some()
+    fn lasts(&self) -> bool {
+        self.0.lock().is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// The pauses of one accept loop.
+#[derive(Debug, Default)]
+struct Pause(Option<Duration>);
+
+impl Pause {
+    /// The pause after one more failure: it doubles up to 0.2 s.
+    fn longer(&mut self) -> Duration {
+        let pause = self.0.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
+        self.0 = Some(pause);
+        pause
+    }
+
+    /// The next one is short again.
+    fn over(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -123,6 +134,17 @@ impl Waiting {
         TcpStream::from_std(socket.into()).map(Self)
     }
 
+    /// Whether a client waits: after the last one was accepted, or another worker took it, tokio still
+    /// believes so.
+    fn has_client(&self) -> bool {
+        let look = || {
+            let mut asked = [PollFd::new(&self.0, PollFlags::IN)];
+            let found = poll(&mut asked, Some(&Timespec::default()))?;
+            if found == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        self.0.try_io(Interest::READABLE, look).is_ok()
+    }
+
     /// Accepts one client that waits already; if descriptors are scarce, only while there is one for
     /// its backend too.
     fn accept(&self, scarce: bool) -> io::Result<(OwnedFd, SocketAddr)> {
@@ -146,24 +168,25 @@ pub(crate) async fn accept_loop(
     listener: Arc<Waiting>,
     seats: Arc<[Seat]>,
 ) {
-    let mut scarcity = Scarcity::default();
+    let mut pause = Pause::default();
     loop {
-        // Both fail only when everything ends.
+        // Fails only when everything ends.
         if listener.0.readable().await.is_err() {
             return;
         }
-        let Some(permit) = place(&shared).await else {
-            return;
+        let Some(permit) = place(&shared, &listener).await else {
+            continue;
         };
-        let scarce = scarcity.lasts();
+        let scarce = shared.scarcity.lasts();
+        // Here it takes the descriptor for its backend before the next one is accepted.
+        let to = if scarce { &seat } else { seat.or_fewer(&seats) };
         let accepted = listener
             .accept(scarce)
-            .and_then(|(client, addr)| admit(&shared, seat.or_fewer(&seats), client, addr, permit));
+            .and_then(|(client, addr)| admit(&shared, to, client, addr, permit));
         match accepted {
             Ok(()) => {
-                scarcity.accepted();
+                pause.over();
                 if scarce {
-                    // It takes the descriptor for its backend before the next one is accepted.
                     tokio::task::yield_now().await;
                 }
             }
@@ -174,8 +197,9 @@ pub(crate) async fn accept_loop(
                 if !scarce {
                     warn!(%error, "cannot accept; pausing, clients wait in the kernel's queue");
                 }
+                shared.scarcity.begins(Instant::now());
                 let _waits = shared.crowd.enter();
-                tokio::time::sleep(scarcity.failed(Instant::now())).await;
+                tokio::time::sleep(pause.longer()).await;
             }
         }
     }
@@ -201,13 +225,19 @@ fn admit(
     Ok(())
 }
 
-/// A place for the client that waits; `None` when everything ends. Cancel-safe.
-async fn place(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+/// A place for the client that waits; `None` if none waits any more, or if it is time to look again.
+/// Cancel-safe.
+async fn place(shared: &Shared, listener: &Waiting) -> Option<OwnedSemaphorePermit> {
     if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
         return Some(permit);
     }
+    if !listener.has_client() {
+        return None;
+    }
     let _waits = shared.crowd.enter();
-    Arc::clone(&shared.permits).acquire_owned().await.ok()
+    let permit = Arc::clone(&shared.permits).acquire_owned();
+    // Nobody closes the semaphore.
+    tokio::time::timeout(LOOK_AGAIN, permit).await.ok()?.ok()
 }
 
 #[cfg(test)]
@@ -216,20 +246,21 @@ mod tests {
 
     #[test]
     fn the_pause_grows_to_a_limit() {
-        let (mut scarcity, now) = (Scarcity::default(), Instant::now());
-        assert!(!scarcity.lasts());
-        let millis: Vec<_> = (0..4).map(|_| scarcity.failed(now).as_millis()).collect();
+        let mut pause = Pause::default();
+        let millis: Vec<_> = (0..4).map(|_| pause.longer().as_millis()).collect();
         assert_eq!(millis, [50, 100, 200, 200]);
-        scarcity.accepted();
-        assert_eq!(scarcity.failed(now), PAUSE_MIN);
-        assert!(scarcity.lasts(), "one success does not end it");
+        pause.over();
+        assert_eq!(pause.longer(), PAUSE_MIN);
     }
 
     #[test]
-    fn scarcity_ends() {
-        let mut scarcity = Scarcity::default();
+    fn scarcity_ends_by_itself() {
+        let scarcity = Scarcity::default();
+        assert!(!scarcity.lasts());
+        scarcity.begins(Instant::now());
+        assert!(scarcity.lasts());
         let Some(long_ago) = Instant::now().checked_sub(SCARCE) else { return };
-        scarcity.failed(long_ago);
+        scarcity.begins(long_ago);
         assert!(!scarcity.lasts());
     }
 }

@@ -1,8 +1,8 @@
 //! The ports on which clients are accepted.
 //!
-//! Four workers accept from one listening socket of an address, the next four from another
-//! (`SO_REUSEPORT`): whoever has time takes the next client. While the port is closed the sockets
-//! stay bound and do not listen: clients are refused at once and nobody else can take the port.
+//! Each address has a listening socket for up to four workers (`SO_REUSEPORT`), who share it: whoever
+//! has time takes the next client. While the port is closed the sockets stay bound and do not listen:
+//! clients are refused at once and nobody else can take the port.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

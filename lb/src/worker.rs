@@ -33,14 +33,17 @@ use crate::socket_options::reset_on_close;
 /// Time between two sweeps: the grain of idle times and of the byte counts that are shown.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A client is left to the worker that accepted it while that has at most a quarter more than the one
-/// with the fewest: to give it to another thread costs a wake-up.
+/// A client is left to the worker that accepted it while that has, with it, at most one or a quarter
+/// more than the one with the fewest: to give it to another thread costs a wake-up.
 const LEEWAY: usize = 4;
 
 /// What the tasks of one worker share.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
     pub(crate) sessions: Arc<Sessions>,
+    /// A task for each client.
+    clients: Tasks,
+    /// The others; there are some until the thread ends.
     tasks: Tasks,
     runtime: Handle,
 }
@@ -48,9 +51,15 @@ pub(crate) struct Seat {
 impl Seat {
     /// Where the next client shall be served: here, unless another worker has clearly fewer to serve.
     pub(crate) fn or_fewer<'a>(&'a self, seats: &'a [Self]) -> &'a Self {
-        let fewest = seats.iter().min_by_key(|seat| seat.tasks.running()).unwrap_or(self);
-        let least = fewest.tasks.running();
-        if self.tasks.running() > least + least / LEEWAY { fewest } else { self }
+        let alive = seats.iter().filter(|seat| seat.tasks.running() > 0);
+        let fewest = alive.min_by_key(|seat| seat.clients()).unwrap_or(self);
+        let least = fewest.clients();
+        if self.clients() < least + (least / LEEWAY).max(1) { self } else { fewest }
+    }
+
+    /// How many clients this worker serves, with and without a backend yet.
+    fn clients(&self) -> usize {
+        self.clients.running()
     }
 
     /// Lets this worker's runtime watch the socket of a client.
@@ -69,7 +78,7 @@ impl Seat {
     ) {
         let establishing = establish(Arc::clone(shared), Arc::clone(&self.sessions), client, addr);
         let phase = Phase::Establishing(Box::pin(establishing));
-        self.tasks.spawn_on(&self.runtime, ClientTask { phase, permit: Some(permit) });
+        self.clients.spawn_on(&self.runtime, ClientTask { phase, permit: Some(permit) });
     }
 }
 
@@ -178,7 +187,8 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(until.cancelled()))?;
-        let seat = Seat { sessions: Arc::default(), tasks: Tasks::new(), runtime: handle };
+        let (clients, tasks) = (Tasks::new(), Tasks::new());
+        let seat = Seat { sessions: Arc::default(), clients, tasks, runtime: handle };
         let (shared, sessions) = (Arc::clone(shared), Arc::clone(&seat.sessions));
         seat.tasks.spawn_anew_on(&seat.runtime, "sweep", move || {
             sweep_loop(Arc::clone(&shared), Arc::clone(&sessions), number == 0)
@@ -217,7 +227,7 @@ impl Worker {
 
     /// Tasks that run on this worker.
     pub(crate) fn tasks(&self) -> usize {
-        self.seat.tasks.running()
+        self.seat.clients() + self.seat.tasks.running()
     }
 
     /// Runs a task on this worker's thread.
@@ -249,7 +259,8 @@ impl Worker {
             sessions.append(&mut place.take());
             for Standing { relay, permit } in sessions {
                 relay.session().stay();
-                seat.tasks.spawn(ClientTask { phase: Phase::Moving(relay), permit: Some(permit) });
+                seat.clients
+                    .spawn(ClientTask { phase: Phase::Moving(relay), permit: Some(permit) });
             }
             // Nobody need wait for it.
             done.send(()).ok();
@@ -340,7 +351,7 @@ mod tests {
             source: Source::Static,
         };
         tasks.spawn_until_stopped("echo", echo(listener, tasks.clone()));
-        let text = "listen = [\"127.0.0.1:0\"]\nworkers = 2\n";
+        let text = "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"127.0.0.1:0\"]\nworkers = 2\n";
         let layers = Layers::from_text(text, Path::new("mainstay.toml")).unwrap();
         let config = Config::checked(&layers).unwrap();
         let balancer =
@@ -352,25 +363,44 @@ mod tests {
         balancer
     }
 
-    /// However the kernel wakes the workers, and also when all sessions of one end.
+    /// However the kernel wakes the workers, also of few sessions, and when all of one end.
     #[tokio::test]
     async fn each_worker_serves_its_share() {
         let tasks = Tasks::new();
         let balancer = two_workers(&tasks).await;
         let mut sessions = Vec::new();
         for round in 0..2 {
-            for _ in 0..40 {
-                let mut client = TcpStream::connect(balancer.listen()[0]).await.unwrap();
+            for number in 0..40 {
+                let mut client = TcpStream::connect(balancer.listen()[number % 3]).await.unwrap();
                 talk(&mut client).await;
                 sessions.push(client);
+                let counts = balancer.workers().iter().map(|worker| worker.seat.clients());
+                let (most, least) = (counts.clone().max().unwrap(), counts.min().unwrap());
+                let even = most <= least + (least / LEEWAY).max(1);
+                assert!(even || round > 0 && number < 39, "{round} {number}: {most} {least}");
             }
-            let counts: Vec<_> = balancer.workers().iter().map(Worker::tasks).collect();
-            let (most, least) = (counts[0].max(counts[1]), counts[0].min(counts[1]));
-            assert!(most <= least + least / LEEWAY + 1, "round {round}: {counts:?}");
             balancer.workers()[0].seat.sessions.cut(CloseReason::Idle, |_| true);
         }
         drop(sessions);
         balancer.emptied().await;
+        balancer.stop();
+        tasks.stop();
+    }
+
+    /// A worker that ended has the fewest clients for ever.
+    #[tokio::test]
+    async fn no_client_is_given_to_a_worker_that_ended() {
+        let tasks = Tasks::new();
+        let balancer = two_workers(&tasks).await;
+        let ended = &balancer.workers()[0];
+        ended.stop.cancel();
+        while ended.tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            talk(&mut TcpStream::connect(balancer.listen()[0]).await.unwrap()).await;
+        }
+        assert_eq!(balancer.accept_errors(), 0);
         balancer.stop();
         tasks.stop();
     }

@@ -28,7 +28,7 @@ pub struct Parcel<'a> {
 pub struct PortSockets {
     /// The address.
     pub addr: SocketAddr,
-    /// One socket for each worker.
+    /// A handle for each worker; up to four are of one socket.
     pub sockets: Vec<OwnedFd>,
 }
 
