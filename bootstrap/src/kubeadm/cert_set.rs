@@ -130,7 +130,9 @@ impl CertSet {
                 }
                 certificate => certificate.is_some_and(|found| certified_key(&found).is_some()),
             },
-            EntryKind::Certificate | EntryKind::PublicKey => public_key(entry, &blocks).is_some(),
+            EntryKind::Certificate | EntryKind::PublicKey => {
+                !public_keys(entry, &blocks).is_empty()
+            }
             EntryKind::PrivateKey => PrivateKey::from_blocks(&blocks).is_some(),
         };
         (!good).then(|| Defect::WrongContent { entry, found: labels(&blocks) })
@@ -140,8 +142,9 @@ impl CertSet {
     fn pair_defect(&self, key: CertEntry) -> Option<Defect> {
         let counterpart = key.counterpart()?;
         let private = PrivateKey::from_blocks(&pem::blocks(self.file(key)?))?;
-        let public = public_key(counterpart, &pem::blocks(self.file(counterpart)?))?;
-        (!private.fits(&public)).then_some(Defect::Mismatch { key, counterpart })
+        let public = public_keys(counterpart, &pem::blocks(self.file(counterpart)?));
+        let fits = public.is_empty() || public.iter().any(|public| private.fits(public));
+        (!fits).then_some(Defect::Mismatch { key, counterpart })
     }
 }
 
@@ -152,13 +155,15 @@ impl fmt::Debug for CertSet {
     }
 }
 
-/// The public key in a file of this entry's kind.
-fn public_key(entry: CertEntry, blocks: &[PemBlock]) -> Option<PublicKey> {
-    let bare = blocks.iter().find(|block| block.label == "PUBLIC KEY");
-    match bare.filter(|_| entry.kind() == EntryKind::PublicKey) {
-        Some(block) => PublicKey::from_spki(&block.der),
-        None => certified_key(&first_certificate(blocks)?),
+/// The public keys in a file of this entry's kind. Of certificates only the first counts; `sa.pub` has
+/// the old and the new key, in any order, while the key of service accounts is replaced.
+fn public_keys(entry: CertEntry, blocks: &[PemBlock]) -> Vec<PublicKey> {
+    let bare = |block: &&PemBlock| block.label == "PUBLIC KEY";
+    if entry.kind() == EntryKind::PublicKey && blocks.iter().any(|block| bare(&block)) {
+        let keys = blocks.iter().filter(bare);
+        return keys.filter_map(|block| PublicKey::from_spki(&block.der)).collect();
     }
+    first_certificate(blocks).as_ref().and_then(certified_key).into_iter().collect()
 }
 
 fn certified_key(certificate: &X509Certificate<'_>) -> Option<PublicKey> {

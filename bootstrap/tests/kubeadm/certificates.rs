@@ -207,6 +207,12 @@ fn the_topology_is_found_by_the_etcd_ca() {
     assert!(matches!(SealedCerts::from_secret(&secret), Err(SealedCertsError::OtherSecret { .. })));
 }
 
+/// Of a key that is nowhere else.
+const OTHER_PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAENJ6asEUmPpYZH79J/sd8CC64HRmk\n\
+    7z2Cgli/iN3IF24G3VM1VZSiuThe/UFmQ/oLoJoBMnTtqeqtnXsOMHGjtg==\n\
+    -----END PUBLIC KEY-----\n";
+
 #[test]
 fn swapped_and_foreign_files_are_found() {
     let (ca, ca_key) = (CertEntry::CaCert, CertEntry::CaKey);
@@ -223,6 +229,14 @@ fn swapped_and_foreign_files_are_found() {
             counterpart: CertEntry::ServiceAccountPublic
         }]
     );
+    // While the key of service accounts is replaced, `sa.pub` has the old and the new one.
+    let (other, own) = (OTHER_PUBLIC_KEY.as_bytes(), bytes("vectors/sa.pub"));
+    let public = CertEntry::ServiceAccountPublic;
+    for both in [[other, &own].concat(), [&own, other].concat()] {
+        assert_eq!(defects(&[(public, both)]), []);
+    }
+    let mismatch = Defect::Mismatch { key: CertEntry::ServiceAccountKey, counterpart: public };
+    assert_eq!(defects(&[(public, other.to_vec())]), [mismatch]);
     assert_eq!(defects(&[(ca, b"no PEM".to_vec())]), [Defect::NotPem { entry: ca }]);
     assert_eq!(
         defects(&[(ca, bytes("vectors/ca-ec.key"))]),
