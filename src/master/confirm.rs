@@ -1,18 +1,20 @@
-//! Whether a kubeadm whose end nobody saw came to it. Its files cannot tell, because they are there
-//! long before; the cluster can.
+//! What only the cluster can tell before kubeadm runs again: whether one whose end nobody saw came to
+//! it, as its files are there long before, and whether a reset would leave a member in etcd.
 
 use std::time::Duration;
 
 use bootstrap::agent::Master;
 use bootstrap::client::Backoff;
 use bootstrap::cluster::{
-    Access, Cluster, ConfigCallError, Missing, has_cluster_info, missing_of_join,
+    Access, ApiError, Cluster, ConfigCallError, Missing, has_node, missing_addons, missing_of_init,
+    missing_of_join,
 };
 use bootstrap::plan::Goal;
 use common::Tasks;
 use tokio::time::Instant;
 
 use super::interrupted;
+use super::leave::TAKE_MEMBER_OUT;
 use super::progress::Progress;
 use crate::exit::{Exit, Stop};
 
@@ -20,72 +22,139 @@ use crate::exit::{Exit, Stop};
 /// up again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What to do if the cluster does not tell.
-const WAY_OUT: &str = "run this again when it answers, or with --reset to begin anew";
+/// A question to the cluster, asked as its administrator.
+struct Question {
+    /// What is done meanwhile, for the screen.
+    doing: &'static str,
+    /// What is not known without an answer.
+    doubt: &'static str,
+    /// What to do then.
+    way_out: &'static str,
+}
 
-/// Asks the cluster, as its administrator. What shows that it did not, or `None` if it did.
-pub(crate) async fn sign_of_loss(
+const END: Question = Question {
+    doing: "Asking the cluster whether the earlier kubeadm came to its end",
+    doubt: "the end of an earlier kubeadm was not seen, and the cluster cannot be asked whether it \
+            came to it",
+    way_out: "run this again when it answers, or with --reset to begin anew",
+};
+
+const MEMBER: Question = Question {
+    doing: "Asking the cluster whether kubeadm can take this machine out of etcd",
+    doubt: "the cluster cannot be asked whether `kubeadm reset` can take this machine out of etcd",
+    way_out: "run this again when it answers, or `kubeadm reset` by hand, and this without --reset",
+};
+
+impl Question {
+    /// Asks for up to a minute, while the cluster does not answer.
+    async fn put<T>(
+        &self,
+        master: &Master,
+        progress: &mut Progress,
+        tasks: &Tasks,
+        ask: impl AsyncFn(&Cluster) -> Result<T, ConfigCallError>,
+    ) -> anyhow::Result<T> {
+        let cluster = Access::load(&[master.admin_conf()]).and_then(Cluster::connect);
+        let cluster = cluster.map_err(|error| self.silent(Exit::Failed, &error))?;
+        progress.waits(self.doing);
+        let deadline = Instant::now() + PATIENCE;
+        let mut backoff = Backoff::default();
+        loop {
+            let answer = tokio::select! {
+                biased;
+                () = tasks.stopping() => return Err(interrupted(self.way_out).into()),
+                answer = ask(&cluster) => answer,
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let wait = backoff.failed(None, fastrand::f64());
+            if let Some(exit) = ends_with(&error, Instant::now() + wait <= deadline) {
+                return Err(self.silent(exit, &error).into());
+            }
+            tokio::select! {
+                () = tasks.stopping() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn silent(&self, exit: Exit, error: &dyn std::fmt::Display) -> Stop {
+        Stop::new(exit, format!("{}: {error}; {}", self.doubt, self.way_out))
+    }
+}
+
+/// What the cluster says of a kubeadm whose end nobody saw.
+pub(crate) enum End {
+    /// It was lost; this shows it.
+    Lost(String),
+    /// It came to its end, or, with `init`, to the addons, of which these are missing.
+    Seen(Vec<&'static str>),
+}
+
+/// Asks the cluster whether kubeadm came to its end.
+pub(crate) async fn end_of(
     goal: Goal,
     name: &str,
     master: &Master,
     progress: &mut Progress,
     tasks: &Tasks,
-) -> anyhow::Result<Option<String>> {
-    let silent = |exit: Exit, error: &dyn std::fmt::Display| {
-        Stop::new(
-            exit,
-            format!(
-                "the end of an earlier kubeadm was not seen, and the cluster cannot be asked whether \
-                 it came to it: {error}; {WAY_OUT}"
-            ),
-        )
+) -> anyhow::Result<End> {
+    let ask = async |cluster: &Cluster| match goal {
+        Goal::Join => end_of_join(cluster, name, master).await,
+        Goal::Init | Goal::Register => Ok(end_of_init(cluster).await?),
     };
-    let cluster = Access::load(&[master.admin_conf()]).and_then(Cluster::connect);
-    let cluster = cluster.map_err(|error| silent(Exit::Failed, &error))?;
-    progress.waits("Asking the cluster whether the earlier kubeadm came to its end");
-    let deadline = Instant::now() + PATIENCE;
-    let mut backoff = Backoff::default();
-    loop {
-        let asking = ask(&cluster, goal, name, master);
-        let answer = tokio::select! {
-            biased;
-            () = tasks.stopping() => return Err(interrupted(WAY_OUT).into()),
-            answer = asking => answer,
-        };
-        let error = match answer {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let wait = backoff.failed(None, fastrand::f64());
-        if let Some(exit) = ends_with(&error, Instant::now() + wait <= deadline) {
-            return Err(silent(exit, &error).into());
-        }
-        tokio::select! {
-            () = tasks.stopping() => {}
-            () = tokio::time::sleep(wait) => {}
-        }
-    }
+    END.put(master, progress, tasks, ask).await
 }
 
-async fn ask(
+async fn end_of_init(cluster: &Cluster) -> Result<End, ApiError> {
+    Ok(match missing_of_init(cluster).await? {
+        Some(missing) => End::Lost(format!("it has no {missing} in kube-public")),
+        None => End::Seen(missing_addons(cluster).await?),
+    })
+}
+
+async fn end_of_join(
     cluster: &Cluster,
-    goal: Goal,
     name: &str,
     master: &Master,
-) -> Result<Option<String>, ConfigCallError> {
-    if goal != Goal::Join {
-        let there = has_cluster_info(cluster).await?;
-        return Ok((!there).then(|| "it has no ConfigMap cluster-info in kube-public".to_owned()));
-    }
+) -> Result<End, ConfigCallError> {
     let manifest = master.etcd_manifest();
     let missing = missing_of_join(cluster, name, manifest.exists()).await?;
-    Ok(missing.map(|missing| match missing {
-        Missing::Mark => format!("the node {name} is not marked as a control plane"),
-        Missing::Etcd => format!(
-            "the node {name} is marked as a control plane from before, and {} is not there",
-            manifest.display()
-        ),
+    Ok(missing.map_or(End::Seen(Vec::new()), |missing| {
+        End::Lost(match missing {
+            Missing::Mark => format!("the node {name} is not marked as a control plane"),
+            Missing::Etcd => format!(
+                "the node {name} is marked as a control plane from before, and {} is not there",
+                manifest.display()
+            ),
+        })
     }))
+}
+
+/// Refuses a `kubeadm reset` after a join that would leave the machine's member in etcd, and say that
+/// it went well: kubeadm finds the member by the machine's Node, and from 1.33 on etcd has the member
+/// before there is a Node. With a dead member etcd may lose its majority.
+pub(crate) async fn etcd_member_can_go(
+    name: &str,
+    master: &Master,
+    progress: &mut Progress,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    if !master.etcd_manifest().exists() {
+        return Ok(());
+    }
+    let ask = async |cluster: &Cluster| Ok(has_node(cluster, name).await?);
+    if MEMBER.put(master, progress, tasks, ask).await? {
+        return Ok(());
+    }
+    Err(Stop::failed(format!(
+        "the cluster has no Node {name}, so `kubeadm reset` would leave the member of this machine in \
+         etcd; take it out from another master, then run `kubeadm reset` here, and this again without \
+         --reset:\n{TAKE_MEMBER_OUT}"
+    ))
+    .into())
 }
 
 /// With which code to end after this failure, or `None` to ask again.
@@ -104,7 +173,7 @@ fn ends_with(error: &ConfigCallError, in_time: bool) -> Option<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use bootstrap::cluster::{ApiError, ApiStatus};
+    use bootstrap::cluster::ApiStatus;
     use bootstrap::kubeadm::ClusterConfigError;
 
     use super::*;

@@ -15,16 +15,13 @@ use super::progress::Progress;
 use super::rotation::rotation;
 use super::settings::{KubeadmSettings, MasterSettings};
 use super::station::Station;
-use super::work::{self, Work};
+use super::work::{self, INIT_FILE, Work};
 use super::{command, network, service};
 use crate::exit::Stop;
 
 /// How often the CA is looked for while kubeadm runs: it is the first thing that kubeadm writes,
 /// and the first apiserver is probed some seconds later.
 const CA_LOOK: Duration = Duration::from_millis(250);
-
-/// The configuration stays for the operator to read; it holds no secret.
-const FILE: &str = "kubeadm-config.yaml";
 
 /// What `kubeadm init` is told.
 #[derive(Clone, Debug)]
@@ -72,7 +69,7 @@ async fn carry_out(
 ) -> anyhow::Result<()> {
     match step {
         Step::Register => work.station.register(progress, tasks).await,
-        Step::Reset => work.reset(progress, tasks).await,
+        Step::Reset => work.reset(Goal::Init, progress, tasks).await,
         Step::Confirm => work.confirm(Goal::Init, progress, tasks).await,
         Step::RunInit => run_init(work, init, progress, tasks).await,
         Step::Announce => tell_facts(&work.station, progress).await,
@@ -98,7 +95,7 @@ async fn run_init(
 ) -> anyhow::Result<()> {
     let (_, seat) = work.station.seat()?;
     let command = init_command(work, init, Some(&seat))?;
-    let file = work.station.dir.path().join(FILE);
+    let file = work.station.dir.path().join(INIT_FILE);
     let content = command.file.as_ref().map_or("", |content| content.as_str());
     kubeadm::write_private(&file, content)?;
     progress.says(&format!("Running {}", command.shown()));
@@ -149,7 +146,7 @@ fn init_command(
         external_ca: ExternalCa::look(&work.station.settings.master.kubernetes_dir),
         extra: work.flags.clone(),
     };
-    let file = work.station.dir.path().join(FILE);
+    let file = work.station.dir.path().join(INIT_FILE);
     Ok(command.command(&file).map_err(Stop::usage)?)
 }
 

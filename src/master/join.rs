@@ -55,7 +55,7 @@ async fn carry_out(
 ) -> anyhow::Result<()> {
     match step {
         Step::Register => work.station.register(progress, tasks).await,
-        Step::Reset => work.reset(progress, tasks).await,
+        Step::Reset => work.reset(Goal::Join, progress, tasks).await,
         Step::Confirm => work.confirm(Goal::Join, progress, tasks).await,
         Step::AwaitTurn => {
             let clients = work.station.all_answering().await?;

@@ -13,6 +13,12 @@ use crate::exit::Stop;
 /// How long a coordinator is asked again that does not answer.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// How a member of etcd is taken out from another master, a line for each command.
+pub(crate) const TAKE_MEMBER_OUT: &str = "  \
+    kubectl -n kube-system exec etcd-OTHER -- etcdctl --cacert /etc/kubernetes/pki/etcd/ca.crt \\\n    \
+    --cert /etc/kubernetes/pki/etcd/peer.crt --key /etc/kubernetes/pki/etcd/peer.key member list\n  \
+    … member remove ID";
+
 /// How to leave.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaveSettings {
@@ -70,9 +76,7 @@ fn hints(identity: &Identity) -> String {
          kubectl drain {name} --ignore-daemonsets --delete-emptydir-data   # from another master; before 1.20 --delete-local-data\n  \
          kubeadm reset                                                     # on {name}; takes its etcd member out too\n  \
          kubectl delete node {name}                                        # from another master\n\n\
-         If {name} cannot run `kubeadm reset`, take its etcd member out from another master:\n\n  \
-         kubectl -n kube-system exec etcd-OTHER -- etcdctl --cacert /etc/kubernetes/pki/etcd/ca.crt \\\n    \
-         --cert /etc/kubernetes/pki/etcd/peer.crt --key /etc/kubernetes/pki/etcd/peer.key member list\n  \
-         … member remove ID\n"
+         If {name} cannot run `kubeadm reset`, take its etcd member out from another master:\n\n\
+         {TAKE_MEMBER_OUT}\n"
     )
 }

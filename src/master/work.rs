@@ -7,13 +7,16 @@ use bootstrap::kubeadm::KubernetesVersion;
 use bootstrap::plan::{Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, Step, plan};
 use common::Tasks;
 
-use super::confirm::sign_of_loss;
+use super::confirm::{self, End};
 use super::interrupted;
 use super::kubeadm::{self, Ended};
 use super::progress::Progress;
 use super::settings::KubeadmSettings;
 use super::station::Station;
 use crate::exit::Stop;
+
+/// What `kubeadm init` was told. It stays for the operator to read; it holds no secret.
+pub(crate) const INIT_FILE: &str = "kubeadm-config.yaml";
 
 /// A command at work.
 pub(crate) struct Work {
@@ -85,9 +88,20 @@ impl Work {
     ) -> anyhow::Result<()> {
         let Station { identity, settings, .. } = &self.station;
         let (name, master) = (&identity.name, &settings.master);
-        let Some(sign) = sign_of_loss(goal, name, master, progress, tasks).await? else {
-            progress.says("The cluster confirms that the earlier kubeadm came to its end.");
-            return self.station.change(|identity| identity.kubeadm = Kubeadm::Done);
+        let sign = match confirm::end_of(goal, name, master, progress, tasks).await? {
+            End::Lost(sign) => sign,
+            End::Seen(without) => {
+                progress.says("The cluster confirms that the earlier kubeadm came to its end.");
+                if !without.is_empty() {
+                    progress.says(&format!(
+                        "It has no {}; if that is not on purpose, run `kubeadm init phase addon all \
+                         --config {}`.",
+                        without.join(" and no "),
+                        self.station.dir.path().join(INIT_FILE).display()
+                    ));
+                }
+                return self.station.change(|identity| identity.kubeadm = Kubeadm::Done);
+            }
         };
         self.station.change(|identity| identity.kubeadm = Kubeadm::Failed)?;
         Err(Stop::failed(format!(
@@ -100,9 +114,14 @@ impl Work {
     /// `kubeadm reset`, for what a run of ours has left.
     pub(crate) async fn reset(
         &mut self,
+        goal: Goal,
         progress: &mut Progress,
         tasks: &Tasks,
     ) -> anyhow::Result<()> {
+        if goal == Goal::Join {
+            let Station { identity, settings, .. } = &self.station;
+            confirm::etcd_member_can_go(&identity.name, &settings.master, progress, tasks).await?;
+        }
         let command = KubeadmCommand::reset(&self.flags);
         progress.says(&format!("Running {}", command.shown()));
         // What a reset that is lost leaves is no master, whatever the cluster still says.

@@ -126,6 +126,7 @@ impl Machine {
                     self.log(&format!("patches {}", flags.next().unwrap()));
                 }
                 _ if flag.starts_with("--ignore-preflight-errors") => {}
+                _ if flag.starts_with("--skip-") => {}
                 _ => panic!("can not mix '--config' with arguments [{flag}]"),
             }
         }
@@ -194,7 +195,12 @@ impl Machine {
         api.mark(&told.name, self.minor);
         self.point("mark-control-plane");
         self.cluster_info(&api);
+        self.point("cluster-info");
+        self.readers(&api);
         self.point("bootstrap-token");
+        for (kind, name) in [("Deployment", "coredns"), ("DaemonSet", "kube-proxy")] {
+            create(&api, "apps/v1", kind, "kube-system", name);
+        }
         self.point("end");
         println!("Your Kubernetes control-plane has initialized successfully!");
     }
@@ -361,6 +367,13 @@ impl Machine {
         api.create(CONFIG_MAPS, &config_map("kube-system", "kubeadm-config", &data));
     }
 
+    /// Those of `cluster-info`.
+    fn readers(&self, api: &Api) {
+        let (group, name) =
+            ("rbac.authorization.k8s.io/v1", "kubeadm:bootstrap-signer-clusterinfo");
+        create(api, group, "RoleBinding", "kube-public", name);
+    }
+
     /// With the token's phase, all but the last.
     fn cluster_info(&self, api: &Api) {
         let info = kubeconfig(&self.kubernetes.join("pki/ca.crt"), api.endpoint, "nobody");
@@ -384,6 +397,14 @@ impl Told {
         self.advertise = Some(value(text, "advertiseAddress").parse().unwrap());
         self.port = value(text, "bindPort").parse().unwrap();
     }
+}
+
+/// An object of which nobody asks more than whether it is there.
+fn create(api: &Api, group: &str, kind: &str, namespace: &str, name: &str) {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let object = json!({ "apiVersion": group, "kind": kind, "metadata": metadata });
+    let plural = kind.to_lowercase() + "s";
+    api.create(&format!("/apis/{group}/namespaces/{namespace}/{plural}"), &object);
 }
 
 /// The value of the first field of this name.

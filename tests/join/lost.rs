@@ -31,12 +31,22 @@ fn the_cluster_says_whether_a_lost_init_came_to_its_end() {
     dies_at(&machine, "init", &coordinator.ticket(), "mark-control-plane");
     let (status, said) = machine.start("init", &[]).end();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("no ConfigMap cluster-info") && said.contains("--reset"), "{said}");
+    assert!(said.contains("no cluster-info in kube-public") && said.contains("--reset"), "{said}");
     refused_without_reset(&machine, "init");
+    // Nobody could join: what they read first is there, and not the permission.
+    dies_at(&machine, "init", &reset(), "cluster-info");
+    let (status, said) = machine.start("init", &[]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("no kubeadm:bootstrap-signer-clusterinfo in kube-public"), "{said}");
     dies_at(&machine, "init", &reset(), "bootstrap-token");
     let said = machine.run("init", &[]);
     assert!(said.contains("The cluster confirms"), "{said}");
-    assert_eq!(machine.told().matches("init --config").count(), 2);
+    assert!(said.contains("It has no coredns and no kube-proxy; "), "{said}");
+    assert!(
+        said.contains("addon all --config /") && said.contains("/kubeadm-config.yaml`"),
+        "{said}"
+    );
+    assert_eq!(machine.told().matches("init --config").count(), 3);
     coordinator.until_up(1);
     // It is not asked twice.
     assert!(!machine.run("init", &[]).contains("The cluster confirms"));
@@ -111,5 +121,39 @@ fn a_reset_machine_joins_when_its_node_is_not_ready_any_more() {
     let (status, said) = running.end();
     assert!(status.success(), "{said}");
     assert_eq!(said.matches("is still Ready").count(), 1, "{said}");
+    begun.coordinator.until_up(2);
+}
+
+/// From 1.33 on a join makes the member of etcd before there is a Node, by which a reset finds it.
+#[test]
+fn a_reset_that_would_leave_a_member_in_etcd_is_refused() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    machine.wish("fail etcd");
+    let (status, said) = machine.start("join", &begun.ticket).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    machine.wish("");
+    let node = "/api/v1/nodes/master1";
+    let kept = begun.etcd.store.lock().objects.remove(node).unwrap();
+    let (status, said) = machine.start("join", &reset()).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("no Node master1") && said.contains("member remove ID"), "{said}");
+    assert!(!machine.told().contains("reset"), "{}", machine.told());
+    begun.etcd.store.lock().objects.insert(node.to_owned(), kept);
+    machine.run("join", &reset());
+    begun.coordinator.until_up(2);
+}
+
+/// What kubeadm writes first, certificates, is in the way of the next run too.
+#[test]
+fn a_reset_is_run_for_certificates_alone() {
+    let begun = Beginning::of(VERSION);
+    let machine = begun.machine("master1", VERSION);
+    machine.wish("fail download-certs");
+    let (status, said) = machine.start("join", &begun.ticket).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    machine.wish("");
+    machine.run("join", &reset());
+    assert_eq!(machine.told().matches("reset --force").count(), 1, "{}", machine.told());
     begun.coordinator.until_up(2);
 }

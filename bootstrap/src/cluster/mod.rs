@@ -26,5 +26,7 @@ pub use observer::{
 pub use owner::{Owner, owners, uploaded_certs};
 pub use stream::Lines;
 pub use tokens::{FoundTokens, NewToken, TokenCallError, create_token, delete_token, list_tokens};
-pub use traces::{Missing, has_cluster_info, is_ready_node, missing_of_join};
+pub use traces::{
+    Missing, has_node, is_ready_node, missing_addons, missing_of_init, missing_of_join,
+};
 pub use upload::{UploadError, Uploaded, end_upload, upload_certs};

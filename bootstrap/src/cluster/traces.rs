@@ -16,13 +16,52 @@ use crate::kubeadm::{CLUSTER_INFO_NAME, Etcd, PUBLIC_NAMESPACE, is_dns_subdomain
 const MASTER_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 
-/// Whether `kubeadm init` has made `cluster-info`. Only the addons come after it.
+/// What `kubeadm init` makes last but for the addons, in its order: what joiners read, and that they
+/// may.
+const MADE_BY_INIT: [(&str, &str, &str); 2] = [
+    ("/api/v1", "configmaps", CLUSTER_INFO_NAME),
+    ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", "kubeadm:bootstrap-signer-clusterinfo"),
+];
+
+/// The addons of `kubeadm init`, in `kube-system`.
+const ADDONS: [(&str, &str); 2] = [("deployments", "coredns"), ("daemonsets", "kube-proxy")];
+
+/// What a `kubeadm init` had still to make in `kube-public`, or `None` if it came to the addons.
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn has_cluster_info(cluster: &Cluster) -> Result<bool, ApiError> {
-    let path = format!("/api/v1/namespaces/{PUBLIC_NAMESPACE}/configmaps/{CLUSTER_INFO_NAME}");
-    Ok(cluster.get::<IgnoredAny>(&path).await?.is_some())
+pub async fn missing_of_init(cluster: &Cluster) -> Result<Option<&'static str>, ApiError> {
+    for (api, kind, name) in MADE_BY_INIT {
+        let path = format!("{api}/namespaces/{PUBLIC_NAMESPACE}/{kind}/{name}");
+        if cluster.get::<IgnoredAny>(&path).await?.is_none() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The addons that the cluster does not have, some perhaps on purpose.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn missing_addons(cluster: &Cluster) -> Result<Vec<&'static str>, ApiError> {
+    let mut missing = Vec::new();
+    for (kind, name) in ADDONS {
+        let path = format!("/apis/apps/v1/namespaces/kube-system/{kind}/{name}");
+        if cluster.get::<IgnoredAny>(&path).await?.is_none() {
+            missing.push(name);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the cluster has a Node of this name, which `kubeadm reset` needs to find the etcd member
+/// of its machine.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn has_node(cluster: &Cluster, node: &str) -> Result<bool, ApiError> {
+    Ok(look_at(cluster, node).await?.is_some())
 }
 
 /// What `kubeadm join` had still to do when it was lost.

@@ -28,6 +28,13 @@ impl KubernetesVersion {
         if self.is_at_least(15) { "--upload-certs" } else { "--experimental-upload-certs" }
     }
 
+    /// The flag of `kubeadm init` that keeps the key of the certificates off the screen. 1.14 may not
+    /// know it yet.
+    #[must_use]
+    pub fn silent_key_flag(&self) -> Option<&'static str> {
+        self.is_at_least(15).then_some("--skip-certificate-key-print")
+    }
+
     /// The flag of `kubeadm join` that makes a master. It was experimental in 1.14.
     #[must_use]
     pub fn control_plane_flag(&self) -> &'static str {

@@ -105,6 +105,8 @@ impl InitCommand {
         let mut arguments = texts(["init", "--config", &file.to_string_lossy()]);
         if self.external_ca.lets_upload() {
             arguments.extend(texts([self.kubeadm.upload_certs_flag()]));
+            // The first join uploads them anew, under a key of its own.
+            arguments.extend(self.kubeadm.silent_key_flag().map(text));
         }
         arguments.extend(self.extra.flags().iter().cloned().map(Zeroizing::new));
         Ok(KubeadmCommand { arguments, file: Some(content.render()?), secret_arguments: false })
@@ -169,7 +171,11 @@ impl JoinCommandLine<'_> {
 }
 
 fn texts<const N: usize>(arguments: [&str; N]) -> Vec<Zeroizing<String>> {
-    arguments.into_iter().map(|text| Zeroizing::new(text.to_owned())).collect()
+    arguments.into_iter().map(text).collect()
+}
+
+fn text(argument: &str) -> Zeroizing<String> {
+    Zeroizing::new(argument.to_owned())
 }
 
 #[cfg(test)]
@@ -242,10 +248,10 @@ mod tests {
     fn init_by_version() {
         for (version, api, upload, delay, chance) in [
             ("v1.14.10", "v1beta1", "--experimental-upload-certs", false, false),
-            ("v1.15.0", "v1beta2", "--upload-certs", false, false),
-            ("v1.20.2", "v1beta2", "--upload-certs", true, true),
-            ("v1.22.0", "v1beta3", "--upload-certs", true, true),
-            ("v1.36.2", "v1beta4", "--upload-certs", true, true),
+            ("v1.15.0", "v1beta2", "--upload-certs --skip-certificate-key-print", false, false),
+            ("v1.20.2", "v1beta2", "--upload-certs --skip-certificate-key-print", true, true),
+            ("v1.22.0", "v1beta3", "--upload-certs --skip-certificate-key-print", true, true),
+            ("v1.36.2", "v1beta4", "--upload-certs --skip-certificate-key-print", true, true),
         ] {
             let command = init(version);
             assert_eq!(

@@ -63,6 +63,9 @@ impl MasterFiles {
 pub enum Stage {
     /// kubeadm has not run here.
     Fresh,
+    /// A run of ours failed or was lost before it wrote one of these files. Certificates may be there,
+    /// or somebody has reset the machine since.
+    Begun,
     /// kubeadm has ended well.
     Complete,
     /// Every file is there, but the run that we started was lost before its end: the cluster knows.
@@ -79,6 +82,11 @@ impl Stage {
     pub fn of(files: MasterFiles, remembered: Kubeadm) -> Self {
         let found = files.list();
         match (remembered, files.all()) {
+            (Kubeadm::Started | Kubeadm::Failed, false)
+                if found.is_empty() && !files.external_ca =>
+            {
+                Self::Begun
+            }
             // Somebody reset the machine since.
             (_, false) if found.is_empty() => Self::Fresh,
             (Kubeadm::Done | Kubeadm::NotStarted, true) => Self::Complete,
@@ -113,6 +121,9 @@ mod tests {
             for remembered in states {
                 let stage = Stage::of(files, remembered);
                 let expected = match (none, all, remembered) {
+                    (true, _, Kubeadm::Started | Kubeadm::Failed) if !external_ca => {
+                        stage == Stage::Begun
+                    }
                     (true, ..) => stage == Stage::Fresh,
                     (_, true, Kubeadm::Started) => stage == Stage::EndNotSeen,
                     (_, _, Kubeadm::Started | Kubeadm::Failed) => {

@@ -245,8 +245,10 @@ fn versions_are_read_and_written() {
     }
     let flags = |text: &str| {
         let version: KubernetesVersion = text.parse().unwrap();
-        (version.upload_certs_flag(), version.control_plane_flag())
+        (version.upload_certs_flag(), version.silent_key_flag(), version.control_plane_flag())
     };
-    assert_eq!(flags("1.14"), ("--experimental-upload-certs", "--experimental-control-plane"));
-    assert_eq!(flags("1.15"), ("--upload-certs", "--control-plane"));
+    let old = ("--experimental-upload-certs", None, "--experimental-control-plane");
+    assert_eq!(flags("1.14"), old);
+    let silent = Some("--skip-certificate-key-print");
+    assert_eq!(flags("1.15"), ("--upload-certs", silent, "--control-plane"));
 }
