@@ -142,7 +142,9 @@ impl Waiting {
             let found = poll(&mut asked, Some(&Timespec::default()))?;
             if found == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         };
-        self.0.try_io(Interest::READABLE, look).is_ok()
+        let looked = self.0.try_io(Interest::READABLE, look);
+        // Who cannot look supposes one: only "none" lets the loop wait without a pause.
+        looked.err().is_none_or(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 
     /// Accepts one client that waits already; if descriptors are scarce, only while there is one for
@@ -192,6 +194,8 @@ pub(crate) async fn accept_loop(
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if concerns_one_connection(&error) => {}
+            // The kernel looks for a descriptor first, and for a client then.
+            Err(_) if !listener.has_client() => {}
             Err(error) => {
                 shared.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if !scarce {

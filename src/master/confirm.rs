@@ -30,6 +30,8 @@ struct Question {
     doubt: &'static str,
     /// What to do then.
     way_out: &'static str,
+    /// The commands for that, on lines of their own.
+    commands: &'static str,
 }
 
 const END: Question = Question {
@@ -37,12 +39,15 @@ const END: Question = Question {
     doubt: "the end of an earlier kubeadm was not seen, and the cluster cannot be asked whether it \
             came to it",
     way_out: "run this again when it answers, or with --reset to begin anew",
+    commands: "",
 };
 
 const MEMBER: Question = Question {
     doing: "Asking the cluster whether kubeadm can take this machine out of etcd",
     doubt: "the cluster cannot be asked whether `kubeadm reset` can take this machine out of etcd",
-    way_out: "run this again when it answers, or `kubeadm reset` by hand, and this without --reset",
+    way_out: "run this again when it answers, or take the member of this machine, if etcd has one, out \
+              from another master, then run `kubeadm reset` here, and this again without --reset:\n",
+    commands: TAKE_MEMBER_OUT,
 };
 
 impl Question {
@@ -81,7 +86,8 @@ impl Question {
     }
 
     fn silent(&self, exit: Exit, error: &dyn std::fmt::Display) -> Stop {
-        Stop::new(exit, format!("{}: {error}; {}", self.doubt, self.way_out))
+        let Self { doubt, way_out, commands, .. } = self;
+        Stop::new(exit, format!("{doubt}: {error}; {way_out}{commands}"))
     }
 }
 
@@ -134,8 +140,8 @@ async fn end_of_join(
 }
 
 /// Refuses a `kubeadm reset` after a join that would leave the machine's member in etcd, and say that
-/// it went well: kubeadm finds the member by the machine's Node, and from 1.33 on etcd has the member
-/// before there is a Node. With a dead member etcd may lose its majority.
+/// it went well. kubeadm finds the member by the Node whose name is in `kubelet.conf`; from 1.33 on etcd
+/// has the member before there is either. With a dead member etcd may lose its majority.
 pub(crate) async fn etcd_member_can_go(
     name: &str,
     master: &Master,
@@ -145,13 +151,18 @@ pub(crate) async fn etcd_member_can_go(
     if !master.etcd_manifest().exists() {
         return Ok(());
     }
+    let kubelet_conf = master.kubelet_conf();
     let ask = async |cluster: &Cluster| Ok(has_node(cluster, name).await?);
-    if MEMBER.put(master, progress, tasks, ask).await? {
+    let missing = if !kubelet_conf.exists() {
+        format!("there is no {}", kubelet_conf.display())
+    } else if MEMBER.put(master, progress, tasks, ask).await? {
         return Ok(());
-    }
+    } else {
+        format!("the cluster has no Node {name}")
+    };
     Err(Stop::failed(format!(
-        "the cluster has no Node {name}, so `kubeadm reset` would leave the member of this machine in \
-         etcd; take it out from another master, then run `kubeadm reset` here, and this again without \
+        "{missing}, so `kubeadm reset` would not find the member of this machine in etcd and leave it \
+         there; take it out from another master, then run `kubeadm reset` here, and this again without \
          --reset:\n{TAKE_MEMBER_OUT}"
     ))
     .into())

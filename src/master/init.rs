@@ -6,7 +6,9 @@ use std::time::Duration;
 use bootstrap::agent::{announce, cluster_ca};
 use bootstrap::identity::{Kubeadm, Seat};
 use bootstrap::kubeadm::{ControlPlaneEndpoint, KubernetesVersion, Networking};
-use bootstrap::plan::{ExternalCa, Extra, Goal, InitCommand, KubeadmCommand, Step};
+use bootstrap::plan::{
+    ExternalCa, Extra, Goal, InitCommand, KubeadmCommand, Step, has_authorities,
+};
 use bootstrap::protocol::{ClusterFacts, Intent};
 use common::Tasks;
 
@@ -99,7 +101,14 @@ async fn run_init(
     let content = command.file.as_ref().map_or("", |content| content.as_str());
     kubeadm::write_private(&file, content)?;
     progress.says(&format!("Running {}", command.shown()));
-    work.station.change(|identity| identity.kubeadm = Kubeadm::Started)?;
+    let authorities = has_authorities(&work.station.settings.master.kubernetes_dir);
+    work.station.change(|identity| {
+        // A later run finds those that kubeadm made.
+        if identity.kubeadm == Kubeadm::NotStarted {
+            identity.own_authorities = authorities;
+        }
+        identity.kubeadm = Kubeadm::Started;
+    })?;
     let ended = {
         let watching = watch_ca(&work.station);
         let running = kubeadm::run(&work.kubeadm.program, &command, work.station.lock()?, tasks);

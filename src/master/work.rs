@@ -4,7 +4,9 @@ use std::io::Write;
 
 use bootstrap::identity::Kubeadm;
 use bootstrap::kubeadm::KubernetesVersion;
-use bootstrap::plan::{Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, Step, plan};
+use bootstrap::plan::{
+    ExternalCa, Extra, Goal, KubeadmCommand, MasterFiles, Planned, Stage, Step, plan,
+};
 use common::Tasks;
 
 use super::confirm::{self, End};
@@ -39,11 +41,11 @@ impl Work {
         let files = MasterFiles::look(&station.settings.master.kubernetes_dir);
         let stage = Stage::of(files, station.identity.kubeadm);
         let directory = station.settings.master.kubernetes_dir.display();
+        if kubeadm.reset && stage.is_cleared_by_reset() {
+            may_be_deleted(&station)?;
+        }
         match &stage {
             Stage::Half(_) if files.external_ca => return Err(keep_external(&station).into()),
-            Stage::EndNotSeen if files.external_ca && kubeadm.reset => {
-                return Err(keep_external(&station).into());
-            }
             Stage::Half(found) if !kubeadm.reset => {
                 return Err(Stop::failed(format!(
                     "an earlier run of kubeadm failed or ended half-way and left {} in {directory}; \
@@ -94,10 +96,11 @@ impl Work {
                 progress.says("The cluster confirms that the earlier kubeadm came to its end.");
                 if !without.is_empty() {
                     progress.says(&format!(
-                        "It has no {}; if that is not on purpose, run `kubeadm init phase addon all \
-                         --config {}`.",
+                        "It has no {}; if that is not on purpose, run `kubeadm init phase \
+                         kubelet-finalize all --config {file}` (from 1.18 on) and `kubeadm init phase \
+                         addon all --config {file}`.",
                         without.join(" and no "),
-                        self.station.dir.path().join(INIT_FILE).display()
+                        file = self.station.dir.path().join(INIT_FILE).display()
                     ));
                 }
                 return self.station.change(|identity| identity.kubeadm = Kubeadm::Done);
@@ -157,11 +160,28 @@ impl Work {
     }
 }
 
-/// A reset would delete what cannot be made again on this machine.
+/// Refuses a reset that would delete what cannot be made again on this machine.
+fn may_be_deleted(station: &Station) -> Result<(), Stop> {
+    let directory = &station.settings.master.kubernetes_dir;
+    // They are external for what kubeadm refuses to upload.
+    if !ExternalCa::look(directory).lets_upload() {
+        return Err(keep_external(station));
+    }
+    if station.identity.own_authorities {
+        let directory = directory.display();
+        return Err(Stop::failed(format!(
+            "an earlier run of kubeadm failed or ended half-way; `kubeadm reset` would delete the CAs \
+             that were in {directory}/pki before it: put `pki` aside, run `kubeadm reset`, put it \
+             back, and run this again without --reset"
+        )));
+    }
+    Ok(())
+}
+
 fn keep_external(station: &Station) -> Stop {
     let directory = station.settings.master.kubernetes_dir.display();
     Stop::failed(format!(
-        "an earlier run of kubeadm failed or ended half-way; the key of {directory}/pki/ca.crt is \
+        "an earlier run of kubeadm failed or ended half-way; the key of a CA in {directory}/pki is \
          elsewhere, and `kubeadm reset` would delete what that CA signed: put `pki` and the \
          kubeconfigs of {directory} aside, run `kubeadm reset`, put them back, and run this again \
          without --reset"

@@ -1,4 +1,5 @@
-//! CAs whose keys are elsewhere: kubeadm finds what they signed and can upload nothing.
+//! CAs that kubeadm did not make: the operator's, and those whose keys are elsewhere, of which kubeadm
+//! finds what they signed and can upload nothing.
 
 use std::fs;
 use std::sync::Arc;
@@ -50,8 +51,32 @@ fn what_an_external_ca_signed_is_not_reset() {
     for flags in [&[][..], &["--reset".to_owned()][..]] {
         let (status, said) = machine.start("init", flags).end();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("ca.crt is elsewhere") && said.contains("aside"), "{said}");
+        assert!(said.contains("is elsewhere") && said.contains("aside"), "{said}");
         assert!(!machine.told().contains("reset"), "{}", machine.told());
     }
     assert!(machine.path("kubernetes/admin.conf").exists());
+}
+
+/// A CA of the operator's, with its key, is no loss to kubeadm, which makes another.
+#[test]
+fn a_ca_that_was_there_before_is_not_reset() {
+    let (coordinator, etcd) = (Coordinator::start(), Arc::default());
+    let machine = Machine::new("master0", VERSION, &etcd);
+    let pki = machine.path("kubernetes/pki");
+    authority::create(&pki);
+    let key = fs::read(pki.join("ca.key")).unwrap();
+    machine.wish("fail preflight");
+    let mut flags = coordinator.ticket();
+    // The second run finds a CA too, and it is still the operator's.
+    for _ in 0..2 {
+        let (status, said) = machine.start("init", &flags).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("kubeadm init ended with"), "{said}");
+        flags.clear();
+    }
+    let (status, said) = machine.start("init", &["--reset".to_owned()]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("put `pki` aside"), "{said}");
+    assert!(!machine.told().contains("reset"), "{}", machine.told());
+    assert_eq!(fs::read(pki.join("ca.key")).unwrap(), key);
 }

@@ -252,13 +252,18 @@ impl Machine {
         self.manifest();
         self.point("control-plane");
         self.unready(endpoint, &ca, &told);
-        // It comes with the kubelet's certificate, before etcd has the new member.
+        let etcd_first = self.minor >= 33;
+        if etcd_first {
+            self.etcd();
+        }
+        // It comes with the kubelet's certificate.
         self.kubeconfig("kubelet.conf", endpoint);
         let api = Api { endpoint, ca: &ca };
         api.register(&told.name);
         self.point("kubelet-start");
-        self.etcd();
-        self.point("etcd");
+        if !etcd_first {
+            self.etcd();
+        }
         api.mark(&told.name, self.minor);
         self.point("mark-control-plane");
         self.log(&format!("joined as {} on {}", told.name, told.port));
@@ -344,6 +349,7 @@ impl Machine {
     /// A join does that when the cluster has the new member.
     fn etcd(&self) {
         authority::write(&self.kubernetes.join("manifests/etcd.yaml"), "a pod of etcd\n");
+        self.point("etcd");
     }
 
     /// kubeadm up to 1.34 waits for its apiserver through the balancer.

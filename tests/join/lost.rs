@@ -124,24 +124,39 @@ fn a_reset_machine_joins_when_its_node_is_not_ready_any_more() {
     begun.coordinator.until_up(2);
 }
 
-/// From 1.33 on a join makes the member of etcd before there is a Node, by which a reset finds it.
+/// A reset finds the member of etcd by the Node, and that by `kubelet.conf`.
 #[test]
 fn a_reset_that_would_leave_a_member_in_etcd_is_refused() {
     let begun = Beginning::of(VERSION);
-    let machine = begun.machine("master1", VERSION);
-    machine.wish("fail etcd");
-    let (status, said) = machine.start("join", &begun.ticket).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("");
+    let fails = |name, version| {
+        let machine = begun.machine(name, version);
+        machine.wish("fail etcd");
+        let (status, said) = machine.start("join", &begun.ticket).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        machine.wish("");
+        machine
+    };
+    let refused = |machine: &Machine, why: &str| {
+        let (status, said) = machine.start("join", &reset()).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(why) && said.contains("member remove ID"), "{said}");
+        assert!(!machine.told().contains("reset"), "{}", machine.told());
+    };
+    let machine = fails("master1", VERSION);
     let node = "/api/v1/nodes/master1";
     let kept = begun.etcd.store.lock().objects.remove(node).unwrap();
-    let (status, said) = machine.start("join", &reset()).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("no Node master1") && said.contains("member remove ID"), "{said}");
-    assert!(!machine.told().contains("reset"), "{}", machine.told());
+    refused(&machine, "no Node master1, so");
     begun.etcd.store.lock().objects.insert(node.to_owned(), kept);
     machine.run("join", &reset());
     begun.coordinator.until_up(2);
+    // From 1.33 on etcd has the member before there is a Node or a `kubelet.conf`.
+    let machine = fails("master2", "v1.35.0");
+    refused(&machine, "kubelet.conf, so");
+    // As a reset by hand leaves it.
+    std::fs::remove_dir_all(machine.path("kubernetes")).unwrap();
+    std::fs::create_dir(machine.path("kubernetes")).unwrap();
+    machine.run("join", &[]);
+    begun.coordinator.until_up(3);
 }
 
 /// What kubeadm writes first, certificates, is in the way of the next run too.

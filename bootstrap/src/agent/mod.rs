@@ -46,6 +46,12 @@ impl Master {
         self.kubernetes_dir.join("admin.conf")
     }
 
+    /// The kubelet's kubeconfig.
+    #[must_use]
+    pub fn kubelet_conf(&self) -> PathBuf {
+        self.kubernetes_dir.join("kubelet.conf")
+    }
+
     /// The CA's certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {

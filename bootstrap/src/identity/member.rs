@@ -35,6 +35,9 @@ pub struct Identity {
     /// How far kubeadm is on this machine.
     #[serde(default)]
     pub kubeadm: Kubeadm,
+    /// The operator's CAs were there before our first `kubeadm init`: a reset would delete them.
+    #[serde(default)]
+    pub own_authorities: bool,
 }
 
 /// What we know of kubeadm's work; what is on the disk tells the rest.
@@ -131,6 +134,7 @@ impl Identity {
             coordinators: Vec::new(),
             token: None,
             kubeadm: Kubeadm::default(),
+            own_authorities: false,
         }
     }
 

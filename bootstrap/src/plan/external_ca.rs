@@ -30,9 +30,30 @@ impl ExternalCa {
     }
 }
 
+/// Whether there are CAs below kubeadm's directory, or the key of service accounts: what kubeadm would
+/// make anew, and not the same.
+#[must_use]
+pub fn has_authorities(directory: &Path) -> bool {
+    let mut files = ["ca.crt", "front-proxy-ca.crt", "etcd/ca.crt", "sa.key"].into_iter();
+    files.any(|file| directory.join("pki").join(file).exists())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_found() {
+        for (file, expected) in [("sa.key", true), ("etcd/ca.crt", true), ("apiserver.crt", false)]
+        {
+            let temp = tempfile::tempdir().unwrap();
+            assert!(!has_authorities(temp.path()));
+            let path = temp.path().join("pki").join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+            assert_eq!(has_authorities(temp.path()), expected, "{file}");
+        }
+    }
 
     #[test]
     fn a_certificate_without_its_key_is_of_an_external_ca() {

@@ -10,7 +10,7 @@ mod stage;
 mod steps;
 
 pub use command::{InitCommand, JoinCommandLine, KubeadmCommand, recommended};
-pub use external_ca::ExternalCa;
+pub use external_ca::{ExternalCa, has_authorities};
 pub use extra::{Extra, ExtraError};
 pub use stage::{MasterFiles, Stage};
 pub use steps::{Goal, Planned, Step, plan};

@@ -82,18 +82,20 @@ impl Stage {
     pub fn of(files: MasterFiles, remembered: Kubeadm) -> Self {
         let found = files.list();
         match (remembered, files.all()) {
-            (Kubeadm::Started | Kubeadm::Failed, false)
-                if found.is_empty() && !files.external_ca =>
-            {
-                Self::Begun
-            }
-            // Somebody reset the machine since.
+            (Kubeadm::Started | Kubeadm::Failed, false) if found.is_empty() => Self::Begun,
+            // It never ran, or somebody reset the machine since.
             (_, false) if found.is_empty() => Self::Fresh,
             (Kubeadm::Done | Kubeadm::NotStarted, true) => Self::Complete,
             (Kubeadm::Started, true) => Self::EndNotSeen,
             (Kubeadm::Failed, _) | (Kubeadm::Started, false) => Self::Half(found),
             (Kubeadm::Done | Kubeadm::NotStarted, false) => Self::Foreign(found),
         }
+    }
+
+    /// Whether there may be something for `kubeadm reset` to clear.
+    #[must_use]
+    pub fn is_cleared_by_reset(&self) -> bool {
+        matches!(self, Self::Begun | Self::Half(_) | Self::EndNotSeen)
     }
 
     /// Whether kubeadm need not run any more, with [`Stage::EndNotSeen`] if the cluster agrees.
@@ -121,9 +123,7 @@ mod tests {
             for remembered in states {
                 let stage = Stage::of(files, remembered);
                 let expected = match (none, all, remembered) {
-                    (true, _, Kubeadm::Started | Kubeadm::Failed) if !external_ca => {
-                        stage == Stage::Begun
-                    }
+                    (true, false, Kubeadm::Started | Kubeadm::Failed) => stage == Stage::Begun,
                     (true, ..) => stage == Stage::Fresh,
                     (_, true, Kubeadm::Started) => stage == Stage::EndNotSeen,
                     (_, _, Kubeadm::Started | Kubeadm::Failed) => {

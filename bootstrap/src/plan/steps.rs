@@ -55,7 +55,7 @@ pub struct Planned {
 #[must_use]
 pub fn plan(goal: Goal, stage: &Stage, registered: bool, reset: bool) -> Vec<Planned> {
     let master = stage.is_master();
-    let clears = reset && matches!(stage, Stage::Begun | Stage::Half(_) | Stage::EndNotSeen);
+    let clears = reset && stage.is_cleared_by_reset();
     let kubeadm_done = master && !clears;
     let todo = |step| Planned { step, done: false };
     let mut steps = vec![Planned { step: Step::Register, done: registered }];
@@ -132,13 +132,13 @@ mod tests {
         ),
         (Goal::Join, Files::EndNotSeen, true, true, "-Register Reset AwaitTurn RunJoin Report"),
         (Goal::Join, Files::Half, false, true, "Register Reset AwaitTurn RunJoin Report"),
-        (Goal::Join, Files::Others, true, false, "-Register AwaitTurn RunJoin Report"),
-        (Goal::Join, Files::Others, true, true, "-Register Reset AwaitTurn RunJoin Report"),
+        (Goal::Join, Files::Begun, true, false, "-Register AwaitTurn RunJoin Report"),
+        (Goal::Join, Files::Begun, true, true, "-Register Reset AwaitTurn RunJoin Report"),
     ];
 
     enum Files {
         None,
-        Others,
+        Begun,
         Half,
         EndNotSeen,
         All,
@@ -149,7 +149,7 @@ mod tests {
         for (goal, files, registered, reset, expected) in TABLE {
             let stage = match files {
                 Files::None => Stage::Fresh,
-                Files::Others => Stage::Begun,
+                Files::Begun => Stage::Begun,
                 Files::Half => Stage::Half(vec!["admin.conf"]),
                 Files::EndNotSeen => Stage::EndNotSeen,
                 Files::All => Stage::Complete,
