@@ -180,11 +180,11 @@ pub(crate) async fn accept_loop(
             continue;
         };
         let scarce = shared.scarcity.lasts();
-        // Here it takes the descriptor for its backend before the next one is accepted.
-        let to = if scarce { &seat } else { seat.or_fewer(&seats) };
-        let accepted = listener
-            .accept(scarce)
-            .and_then(|(client, addr)| admit(&shared, to, client, addr, permit));
+        let accepted = listener.accept(scarce).and_then(|(client, addr)| {
+            // Here it takes the descriptor for its backend before the next one is accepted.
+            let to = if scarce { &seat } else { seat.or_fewer(&seats) };
+            admit(&shared, to, client, addr, permit)
+        });
         match accepted {
             Ok(()) => {
                 pause.over();

@@ -31,7 +31,7 @@ struct Question {
     /// What to do then.
     way_out: &'static str,
     /// The commands for that, on lines of their own.
-    commands: &'static str,
+    commands: Option<&'static str>,
 }
 
 const END: Question = Question {
@@ -39,15 +39,15 @@ const END: Question = Question {
     doubt: "the end of an earlier kubeadm was not seen, and the cluster cannot be asked whether it \
             came to it",
     way_out: "run this again when it answers, or with --reset to begin anew",
-    commands: "",
+    commands: None,
 };
 
 const MEMBER: Question = Question {
     doing: "Asking the cluster whether kubeadm can take this machine out of etcd",
     doubt: "the cluster cannot be asked whether `kubeadm reset` can take this machine out of etcd",
     way_out: "run this again when it answers, or take the member of this machine, if etcd has one, out \
-              from another master, then run `kubeadm reset` here, and this again without --reset:\n",
-    commands: TAKE_MEMBER_OUT,
+              from another master, then run `kubeadm reset` here, and this again without --reset",
+    commands: Some(TAKE_MEMBER_OUT),
 };
 
 impl Question {
@@ -87,6 +87,7 @@ impl Question {
 
     fn silent(&self, exit: Exit, error: &dyn std::fmt::Display) -> Stop {
         let Self { doubt, way_out, commands, .. } = self;
+        let commands = commands.map(|commands| format!(":\n{commands}")).unwrap_or_default();
         Stop::new(exit, format!("{doubt}: {error}; {way_out}{commands}"))
     }
 }

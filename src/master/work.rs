@@ -168,23 +168,31 @@ fn may_be_deleted(station: &Station) -> Result<(), Stop> {
         return Err(keep_external(station));
     }
     if station.identity.own_authorities {
-        let directory = directory.display();
-        return Err(Stop::failed(format!(
-            "an earlier run of kubeadm failed or ended half-way; `kubeadm reset` would delete the CAs \
-             that were in {directory}/pki before it: put `pki` aside, run `kubeadm reset`, put it \
-             back, and run this again without --reset"
-        )));
+        let deletes = format!(
+            "`kubeadm reset` would delete the CAs that were in {}/pki before it",
+            directory.display()
+        );
+        return Err(keep(&deletes, "`pki`"));
     }
     Ok(())
 }
 
 fn keep_external(station: &Station) -> Stop {
-    let directory = station.settings.master.kubernetes_dir.display();
+    let directory = &station.settings.master.kubernetes_dir;
+    let name = if ExternalCa::look(directory).cluster { "ca" } else { "front-proxy-ca" };
+    let directory = directory.display();
+    let deletes = format!(
+        "the key of {directory}/pki/{name}.crt is elsewhere, and `kubeadm reset` would delete what \
+         that CA signed"
+    );
+    keep(&deletes, &format!("`pki` and the kubeconfigs of {directory}"))
+}
+
+/// How to reset by hand and lose nothing.
+fn keep(deletes: &str, aside: &str) -> Stop {
     Stop::failed(format!(
-        "an earlier run of kubeadm failed or ended half-way; the key of a CA in {directory}/pki is \
-         elsewhere, and `kubeadm reset` would delete what that CA signed: put `pki` and the \
-         kubeconfigs of {directory} aside, run `kubeadm reset`, put them back, and run this again \
-         without --reset"
+        "an earlier run of kubeadm failed or ended half-way; {deletes}: put {aside} aside, run \
+         `kubeadm reset`, put back what was put aside, and run this again without --reset"
     ))
 }
 

@@ -8,6 +8,7 @@ use crate::apiserver::{ADMIN, kubeconfig};
 use crate::authority;
 use crate::balancer::Coordinator;
 use crate::machine::Machine;
+use crate::trouble::fails_at;
 
 const VERSION: &str = "v1.31.4";
 
@@ -44,14 +45,11 @@ fn what_an_external_ca_signed_is_not_reset() {
     let (coordinator, etcd) = (Coordinator::start(), Arc::default());
     let machine = Machine::new("master0", VERSION, &etcd);
     signed_elsewhere(&machine, &coordinator);
-    machine.wish("fail upload-config");
-    let (status, said) = machine.start("init", &coordinator.ticket()).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("");
+    fails_at(&machine, "init", &coordinator.ticket(), "upload-config");
     for flags in [&[][..], &["--reset".to_owned()][..]] {
         let (status, said) = machine.start("init", flags).end();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("is elsewhere") && said.contains("aside"), "{said}");
+        assert!(said.contains("ca.crt is elsewhere") && said.contains("aside"), "{said}");
         assert!(!machine.told().contains("reset"), "{}", machine.told());
     }
     assert!(machine.path("kubernetes/admin.conf").exists());
@@ -65,12 +63,10 @@ fn a_ca_that_was_there_before_is_not_reset() {
     let pki = machine.path("kubernetes/pki");
     authority::create(&pki);
     let key = fs::read(pki.join("ca.key")).unwrap();
-    machine.wish("fail preflight");
     let mut flags = coordinator.ticket();
     // The second run finds a CA too, and it is still the operator's.
     for _ in 0..2 {
-        let (status, said) = machine.start("init", &flags).end();
-        assert_eq!(status.code(), Some(1), "{said}");
+        let said = fails_at(&machine, "init", &flags, "preflight");
         assert!(said.contains("kubeadm init ended with"), "{said}");
         flags.clear();
     }

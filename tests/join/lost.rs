@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::machine::Machine;
 use crate::story::Beginning;
-use crate::trouble::{refused_without_reset, reset};
+use crate::trouble::{fails_at, refused_without_reset, reset};
 
 const VERSION: &str = "v1.20.2";
 
@@ -31,13 +31,16 @@ fn the_cluster_says_whether_a_lost_init_came_to_its_end() {
     dies_at(&machine, "init", &coordinator.ticket(), "mark-control-plane");
     let (status, said) = machine.start("init", &[]).end();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("no cluster-info in kube-public") && said.contains("--reset"), "{said}");
+    assert!(said.contains("no ConfigMap cluster-info") && said.contains("--reset"), "{said}");
     refused_without_reset(&machine, "init");
     // Nobody could join: what they read first is there, and not the permission.
     dies_at(&machine, "init", &reset(), "cluster-info");
     let (status, said) = machine.start("init", &[]).end();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("no kubeadm:bootstrap-signer-clusterinfo in kube-public"), "{said}");
+    assert!(
+        said.contains("no RoleBinding kubeadm:bootstrap-signer-clusterinfo in kube-public"),
+        "{said}"
+    );
     dies_at(&machine, "init", &reset(), "bootstrap-token");
     let said = machine.run("init", &[]);
     assert!(said.contains("The cluster confirms"), "{said}");
@@ -81,9 +84,7 @@ fn the_cluster_says_whether_a_lost_join_came_to_its_end() {
 fn the_label_of_an_earlier_join_is_not_the_end_of_a_lost_one() {
     let begun = Beginning::of(VERSION);
     let machine = begun.machine("master1", VERSION);
-    machine.wish("fail end");
-    let (status, said) = machine.start("join", &begun.ticket).end();
-    assert_eq!(status.code(), Some(1), "{said}");
+    fails_at(&machine, "join", &begun.ticket, "end");
     dies_at(&machine, "join", &reset(), "kubelet-start");
     let (status, said) = machine.start("join", &[]).end();
     assert_eq!(status.code(), Some(1), "{said}");
@@ -107,10 +108,7 @@ fn the_label_of_an_earlier_join_is_not_the_end_of_a_lost_one() {
 fn a_reset_machine_joins_when_its_node_is_not_ready_any_more() {
     let begun = Beginning::of(VERSION);
     let machine = begun.machine("master1", VERSION);
-    machine.wish("fail etcd");
-    let (status, said) = machine.start("join", &begun.ticket).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("");
+    fails_at(&machine, "join", &begun.ticket, "etcd");
     begun.etcd.set_ready("master1", "True");
     let running = machine.start("join", &reset());
     running.until_said("the Node master1 is still Ready from before");
@@ -130,10 +128,7 @@ fn a_reset_that_would_leave_a_member_in_etcd_is_refused() {
     let begun = Beginning::of(VERSION);
     let fails = |name, version| {
         let machine = begun.machine(name, version);
-        machine.wish("fail etcd");
-        let (status, said) = machine.start("join", &begun.ticket).end();
-        assert_eq!(status.code(), Some(1), "{said}");
-        machine.wish("");
+        fails_at(&machine, "join", &begun.ticket, "etcd");
         machine
     };
     let refused = |machine: &Machine, why: &str| {
@@ -164,10 +159,7 @@ fn a_reset_that_would_leave_a_member_in_etcd_is_refused() {
 fn a_reset_is_run_for_certificates_alone() {
     let begun = Beginning::of(VERSION);
     let machine = begun.machine("master1", VERSION);
-    machine.wish("fail download-certs");
-    let (status, said) = machine.start("join", &begun.ticket).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    machine.wish("");
+    fails_at(&machine, "join", &begun.ticket, "download-certs");
     machine.run("join", &reset());
     assert_eq!(machine.told().matches("reset --force").count(), 1, "{}", machine.told());
     begun.coordinator.until_up(2);

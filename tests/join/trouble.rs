@@ -28,6 +28,15 @@ pub(crate) fn reset() -> Vec<String> {
     vec!["--reset".to_owned()]
 }
 
+/// kubeadm fails at this point; what the command said.
+pub(crate) fn fails_at(machine: &Machine, verb: &str, flags: &[String], point: &str) -> String {
+    machine.wish(&format!("fail {point}"));
+    let (status, said) = machine.start(verb, flags).end();
+    assert_eq!(status.code(), Some(1), "{point}: {said}");
+    machine.wish("");
+    said
+}
+
 /// What a kubeadm that failed has left is never taken for a master.
 pub(crate) fn refused_without_reset(machine: &Machine, verb: &str) {
     let runs = machine.told().lines().count();
@@ -43,12 +52,9 @@ fn kubeadm_fails_at_each_point_of_a_join_and_a_rerun_goes_on() {
     let mut masters = Vec::new();
     for (number, (point, files)) in POINTS.into_iter().enumerate() {
         let machine = begun.machine(&format!("master{}", number + 1), VERSION);
-        machine.wish(&format!("fail {point}"));
-        let (status, said) = machine.start("join", &begun.ticket).end();
-        assert_eq!(status.code(), Some(1), "{point}: {said}");
+        let said = fails_at(&machine, "join", &begun.ticket, point);
         assert!(said.contains("kubeadm join ended with"), "{point}: {said}");
         begun.until_revoked();
-        machine.wish("");
         if files {
             refused_without_reset(&machine, "join");
         }

@@ -48,8 +48,13 @@ fn silent_clients_do_not_keep_the_places_while_others_wait() {
     let backend = Backend::new(Behaviour::Echo);
     let config = "[limits]\nmax_connections = 20\n";
     let balancer = Setup::backends(&[backend.addr]).config(config).start();
-    // The places are taken twice over by clients that never say anything.
-    let silent: Vec<_> = (0..40).map(|_| Client::connect(balancer.addr).unwrap()).collect();
+    // The places are taken twice over by clients that never say anything. They come one by one, or
+    // all of them have been silent for too long at the same moment.
+    let silent = (0..40).map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        Client::connect(balancer.addr).unwrap()
+    });
+    let silent: Vec<_> = silent.collect();
     until("every place is taken", || balancer.status().connections.open == 20);
     let begun = Instant::now();
     let mut client = Client::established(balancer.addr).unwrap();
@@ -59,6 +64,9 @@ fn silent_clients_do_not_keep_the_places_while_others_wait() {
     let ended = r#"mainstay_connections_closed_total{reason="client_silent"}"#;
     let mut admin = AdminConnection::open(&balancer.admin).unwrap();
     until("everybody has had a place", || metric(&mut admin, ended) > 20.0);
+    // With nobody behind them the rest may go on being silent.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(metric(&mut admin, ended) < 40.0);
     drop(silent);
 }
 
@@ -79,6 +87,12 @@ fn a_silent_client_in_the_last_place_may_be_silent_while_nobody_waits() {
 /// The metrics, over a connection that was opened while there still were descriptors.
 fn metric(admin: &mut AdminConnection, series: &str) -> f64 {
     metric_in(&admin.ask("GET", "/metrics").unwrap().body, series)
+}
+
+/// A balancer whose descriptors end before its places do.
+fn short_of_descriptors(backend: &Backend, workers: usize, descriptors: u32) -> Balancer {
+    let config = format!("workers = {workers}\n[limits]\nmax_connections = 1000\n");
+    Setup::backends(&[backend.addr]).config(&config).descriptors(descriptors).start()
 }
 
 /// Opens clients and sends a byte on each until accepting fails.
@@ -104,9 +118,7 @@ fn exhaust(balancer: &Balancer, admin: &mut AdminConnection) -> Vec<Client> {
 #[test]
 fn out_of_descriptors_it_pauses_without_spinning_and_recovers() {
     let backend = Backend::new(Behaviour::Echo);
-    let config = "workers = 1\n[limits]\nmax_connections = 1000\n";
-    let setup = Setup::backends(&[backend.addr]).config(config);
-    let balancer = setup.descriptors(96).start();
+    let balancer = short_of_descriptors(&backend, 1, 96);
     let mut admin = AdminConnection::open(&balancer.admin).unwrap();
     let mut survivor = Client::established(balancer.addr).unwrap();
     let clients = exhaust(&balancer, &mut admin);
@@ -136,9 +148,7 @@ fn out_of_descriptors_it_pauses_without_spinning_and_recovers() {
 #[test]
 fn nobody_is_accepted_to_be_reset_for_want_of_descriptors() {
     let backend = Backend::new(Behaviour::Echo);
-    let config = "workers = 4\n[limits]\nmax_connections = 1000\n";
-    let setup = Setup::backends(&[backend.addr]).config(config);
-    let balancer = setup.descriptors(128).start();
+    let balancer = short_of_descriptors(&backend, 4, 128);
     let mut admin = AdminConnection::open(&balancer.admin).unwrap();
     let mut clients = VecDeque::from(exhaust(&balancer, &mut admin));
     let more_wait = |clients: &mut VecDeque<Client>, count| {

@@ -16,11 +16,13 @@ use crate::kubeadm::{CLUSTER_INFO_NAME, Etcd, PUBLIC_NAMESPACE, is_dns_subdomain
 const MASTER_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 
+const NODES: &str = "/api/v1/nodes";
+
 /// What `kubeadm init` makes last but for the addons, in its order: what joiners read, and that they
 /// may.
 const MADE_BY_INIT: [(&str, &str, &str); 2] = [
-    ("/api/v1", "configmaps", CLUSTER_INFO_NAME),
-    ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", "kubeadm:bootstrap-signer-clusterinfo"),
+    ("/api/v1", "ConfigMap", CLUSTER_INFO_NAME),
+    ("/apis/rbac.authorization.k8s.io/v1", "RoleBinding", "kubeadm:bootstrap-signer-clusterinfo"),
 ];
 
 /// The addons of `kubeadm init`, in `kube-system`.
@@ -30,11 +32,12 @@ const ADDONS: [(&str, &str); 2] = [("deployments", "coredns"), ("daemonsets", "k
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn missing_of_init(cluster: &Cluster) -> Result<Option<&'static str>, ApiError> {
+pub async fn missing_of_init(cluster: &Cluster) -> Result<Option<String>, ApiError> {
     for (api, kind, name) in MADE_BY_INIT {
-        let path = format!("{api}/namespaces/{PUBLIC_NAMESPACE}/{kind}/{name}");
-        if cluster.get::<IgnoredAny>(&path).await?.is_none() {
-            return Ok(Some(name));
+        let plural = kind.to_lowercase() + "s";
+        if !exists(cluster, &format!("{api}/namespaces/{PUBLIC_NAMESPACE}/{plural}/{name}")).await?
+        {
+            return Ok(Some(format!("{kind} {name}")));
         }
     }
     Ok(None)
@@ -46,9 +49,9 @@ pub async fn missing_of_init(cluster: &Cluster) -> Result<Option<&'static str>, 
 /// [`ApiError`]
 pub async fn missing_addons(cluster: &Cluster) -> Result<Vec<&'static str>, ApiError> {
     let mut missing = Vec::new();
-    for (kind, name) in ADDONS {
-        let path = format!("/apis/apps/v1/namespaces/kube-system/{kind}/{name}");
-        if cluster.get::<IgnoredAny>(&path).await?.is_none() {
+    for (plural, name) in ADDONS {
+        let path = format!("/apis/apps/v1/namespaces/kube-system/{plural}/{name}");
+        if !exists(cluster, &path).await? {
             missing.push(name);
         }
     }
@@ -61,7 +64,11 @@ pub async fn missing_addons(cluster: &Cluster) -> Result<Vec<&'static str>, ApiE
 /// # Errors
 /// [`ApiError`]
 pub async fn has_node(cluster: &Cluster, node: &str) -> Result<bool, ApiError> {
-    Ok(look_at(cluster, node).await?.is_some())
+    exists(cluster, &format!("{NODES}/{node}")).await
+}
+
+async fn exists(cluster: &Cluster, path: &str) -> Result<bool, ApiError> {
+    Ok(cluster.get::<IgnoredAny>(path).await?.is_some())
 }
 
 /// What `kubeadm join` had still to do when it was lost.
@@ -127,7 +134,7 @@ fn is_ready(answer: Result<Option<Node>, ApiError>) -> Result<bool, ApiError> {
 }
 
 async fn look_at(cluster: &Cluster, node: &str) -> Result<Option<Node>, ApiError> {
-    cluster.get(&format!("/api/v1/nodes/{node}")).await
+    cluster.get(&format!("{NODES}/{node}")).await
 }
 
 /// As much of a Node as is looked at.
